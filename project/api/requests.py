@@ -1,0 +1,199 @@
+"""Requests: submit, read, wait, cancel, repeat, delete."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Response, jsonify
+from flask_openapi3.models import Schema
+
+from project import space_admin
+from project.api import cursors
+from project.api.bodies import check_inputs, read_submission
+from project.api.callers import CHANGES, SUBMITS, limited, preferred_wait, reader
+from project.api.describing import REQUESTS, SIGNED_IN, blueprint, created_at, refusals
+from project.api.held import again, is_final, newer_than, wait_for
+from project.api.models import (
+    MAX_HELD_SECONDS,
+    PreferHeader,
+    RequestList,
+    RequestListQuery,
+    RequestObject,
+    RequestPath,
+    SpacePath,
+    Submission,
+    WaitQuery,
+)
+from project.api.presenters import Row, present, present_all, urls
+from project.errors import Forbidden, NotFinal, NotFound, ShuttingDown
+from project.extensions import db
+from project.identity import Caller
+from project.models import Space
+from project.services import services
+
+routes = blueprint("api_requests", __name__, REQUESTS)
+
+SUBMISSION_REF = {"$ref": "#/components/schemas/Submission"}
+routes.components_schemas["Submission"] = Schema(**Submission.model_json_schema())
+SUBMIT_EXTENSIONS = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": SUBMISSION_REF}, "multipart/form-data": {"schema": SUBMISSION_REF}},
+    }
+}
+SUBMIT_DESCRIPTION = "The request is kept in the database before this answers. Whoever hangs up cancels nothing."
+ACCEPTED = created_at("RequestObject", "Accepted; not final yet")
+
+
+@routes.post(
+    "/spaces/<name>/requests",
+    responses={200: RequestObject, 202: ACCEPTED, **refusals(400, 401, 403, 404, 409, 413, 415, 422, 429)},
+    security=SIGNED_IN,
+    openapi_extensions=SUBMIT_EXTENSIONS,
+    summary="Submit a request to a space",
+    description=SUBMIT_DESCRIPTION,
+)
+@limited(SUBMITS, "submits")
+def submit_request(path: SpacePath, header: PreferHeader) -> tuple[Response, int, dict[str, str]]:
+    """Submit a request to a space."""
+    caller = reader()
+    space = space_admin.find_visible(path.name, caller.user)
+    submission = read_submission(services().settings)
+    check_inputs(space, submission.prompt)
+    row = _accept(caller, space, submission.prompt or "", submission.parameters or {})
+    return _accepted(row, preferred_wait(header.prefer))
+
+
+@routes.get(
+    "/requests/<request_id>", responses={200: RequestObject, **refusals(401, 403, 404, 422)}, security=SIGNED_IN
+)
+def get_request(path: RequestPath, query: WaitQuery) -> Response:
+    """Read one of your requests, at once or when it has changed."""
+    site, caller = services(), reader()
+    held = min(query.wait, MAX_HELD_SECONDS)
+    if query.until == "final":
+        row = wait_for(site, lambda: _readable(path, caller), path.request_id, is_final, held)
+    elif query.after is not None:
+        row = wait_for(
+            site, lambda: _readable(path, caller), path.request_id, newer_than(site, query.after), held
+        )
+    else:
+        row = _readable(path, caller)
+    return jsonify(present(site, row))
+
+
+@routes.get("/requests", responses={200: RequestList, **refusals(401, 403, 422)}, security=SIGNED_IN)
+def list_requests(query: RequestListQuery) -> Response:
+    """List your requests, newest first."""
+    site, user = services(), reader().user
+    if query.space is not None and not space_admin.is_name(query.space):
+        return jsonify(items=[], next_cursor=None)
+    before = cursors.decode(query.cursor, (float, int), str) if query.cursor is not None else None
+    rows = site.store.list_for_user(
+        user.id,
+        space_name=query.space,
+        status=query.status,
+        before=(before[0], before[1]) if before else None,
+        limit=query.limit + 1,
+    )
+    page = rows[: query.limit]
+    last = page[-1] if len(rows) > len(page) else None
+    next_cursor = cursors.encode([last["created_at"], last["id"]]) if last else None
+    return jsonify(items=present_all(site, page), next_cursor=next_cursor)
+
+
+@routes.post(
+    "/requests/<request_id>/cancel",
+    responses={200: RequestObject, **refusals(401, 403, 404, 409, 429)},
+    security=SIGNED_IN,
+)
+@limited(CHANGES, "changes")
+def cancel_request(path: RequestPath) -> Response:
+    """Cancel one of your requests that has not ended."""
+    site = services()
+    _own(path, reader())
+    site.manager.cancel(path.request_id)
+    return jsonify(present(site, again(site, path.request_id)))
+
+
+@routes.post(
+    "/requests/<request_id>/retry",
+    responses={202: ACCEPTED, **refusals(401, 403, 404, 409, 422, 429)},
+    security=SIGNED_IN,
+)
+@limited(SUBMITS, "submits")
+def retry_request(path: RequestPath) -> tuple[Response, int, dict[str, str]]:
+    """Submit an ended request once more, as a new one that names the old."""
+    caller = reader()
+    old = _own(path, caller)
+    if not is_final(old):
+        raise NotFinal
+    if old["space_id"] is None:
+        raise NotFound("The space of this request does not exist any more.")
+    space = space_admin.find_visible(old["space_name"], caller.user)
+    check_inputs(space, old["prompt"] or None)
+    return _accepted(_accept(caller, space, old["prompt"], old["parameters"], retry_of=old["id"]), None)
+
+
+@routes.delete("/requests/<request_id>", responses={204: None, **refusals(401, 403, 404, 409, 429)}, security=SIGNED_IN)
+@limited(CHANGES, "changes")
+def delete_request(path: RequestPath) -> tuple[str, int]:
+    """Delete one of your ended requests, with its result."""
+    _own(path, reader())
+    services().store.delete(path.request_id)
+    return "", 204
+
+
+def _accept(
+    caller: Caller, space: Space, prompt: str, parameters: dict[str, Any], retry_of: str | None = None
+) -> Row:
+    """Keep a new request, then hand it over if the app is free. Raises what the store refuses, and ShuttingDown."""
+    site = services()
+    if not site.manager.accepting:
+        raise ShuttingDown(retry_after=5)
+    space_id, connected = space.id, site.manager.is_connected(space.id)
+    db.session.remove()
+    row = site.store.create(
+        space_id,
+        caller.user.id,
+        caller.user.username,
+        prompt,
+        parameters,
+        connected=connected,
+        now=time.time(),
+        retry_of=retry_of,
+    )
+    site.manager.work_arrived(space_id)
+    return row
+
+
+def _accepted(row: Row, wait: float | None) -> tuple[Response, int, dict[str, str]]:
+    """Answer 202, or 200 when the request ended within ``wait`` seconds."""
+    site, request_id = services(), row["id"]
+    headers = {"Location": urls(request_id)["self"]}
+    if wait:
+        row = wait_for(site, lambda: again(site, request_id), request_id, is_final, wait)
+        headers["Preference-Applied"] = f"wait={wait:g}"
+    return jsonify(present(site, row)), 200 if is_final(row) else 202, headers
+
+
+def _readable(path: RequestPath, caller: Caller) -> Row:
+    """Return the row if the caller may read it. Unknown and foreign ids are refused alike."""
+    site, known = services(), path.request_id.isascii() and path.request_id.isalnum()
+    row = site.store.get(path.request_id) if known else None
+    if row is None or not (_is_own(row, caller) or (caller.is_admin and site.settings.admins_see_requests == "on")):
+        raise NotFound("There is no such request.")
+    return row
+
+
+def _own(path: RequestPath, caller: Caller) -> Row:
+    """Return the row if the caller may change it: reading somebody's request does not mean changing it."""
+    row = _readable(path, caller)
+    if not _is_own(row, caller):
+        raise Forbidden("Only its user can change a request.")
+    return row
+
+
+def _is_own(row: Row, caller: Caller) -> bool:
+    return bool(row["user_id"] == caller.user.id)

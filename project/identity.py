@@ -1,0 +1,123 @@
+"""Who is calling: a program by its bearer token, or a person by the login session. Never both: a token wins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from flask import g, request, session
+from flask_login import current_user, login_user, logout_user
+
+from project import accounts, tokens
+from project.errors import Forbidden, NotAuthenticated
+from project.models import User
+from project.tokens import TokenInfo
+
+REFUSED = "This token is not valid: unknown, expired or revoked."
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The person for whom a call is made, and the token if a program makes it."""
+
+    user: User
+    token: TokenInfo | None
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the call may do what admins do: an admin's session, or an admin's token with the scope ``admin``."""
+        return self.user.is_admin and (self.token is None or "admin" in self.token.scopes)
+
+
+def caller() -> Caller | None:
+    """Return who is calling, or nothing for a visitor. Raises :class:`NotAuthenticated` for an invalid token."""
+    if "caller" not in g:
+        g.caller = _of_token() if presents_token() else _of_session()
+    found: Caller | None = g.caller
+    return found
+
+
+def require_caller(scope: str = "api") -> Caller:
+    """Return who is calling. Raises :class:`NotAuthenticated`, or :class:`Forbidden` for a token without ``scope``."""
+    found = caller()
+    if found is None:
+        raise NotAuthenticated
+    if found.token and scope not in found.token.scopes:
+        raise Forbidden(f"This token lacks the scope {scope}.")
+    return found
+
+
+def require_admin() -> Caller:
+    """Return the admin who calls, by session or by a token with the scope ``admin``.
+
+    Raises as :func:`require_caller`.
+    """
+    found = require_caller("admin")
+    if not found.is_admin:
+        raise Forbidden("Only admins may do this.")
+    return found
+
+
+def require_session() -> User:
+    """Return who is signed in with a browser. Raises :class:`NotAuthenticated` or, for a token, :class:`Forbidden`."""
+    found = caller()
+    if found is None:
+        raise NotAuthenticated("Sign in first.")
+    if found.token:
+        raise Forbidden("Only somebody who is signed in with a browser may do this.")
+    return found.user
+
+
+def presents_token() -> bool:
+    """Whether the call carries ``Authorization: Bearer``, valid or not."""
+    return request.authorization is not None and request.authorization.type == "bearer"
+
+
+def session_user(session_id: str) -> User | None:
+    """Return the person of a login session (Flask-Login asks); a call with a token has no session."""
+    return None if presents_token() else accounts.load_user(session_id)
+
+
+def sign_in(user: User) -> None:
+    """Begin a login session that holds nothing of the one before it."""
+    session.clear()
+    session.permanent = True
+    login_user(user)
+    g.pop("csrf_token", None)  # kept for the call by Flask-WTF; the new session needs one of its own
+    g.pop("caller", None)
+
+
+def sign_out() -> None:
+    """End the login session in this browser."""
+    logout_user()
+    session.clear()
+    g.pop("csrf_token", None)
+    g.pop("caller", None)
+
+
+def local_path(target: str | None, otherwise: str) -> str:
+    """Return ``target`` when it is a path of this site, else ``otherwise``: nobody is ever sent elsewhere.
+
+    Browsers drop tabs and line ends and read ``\\`` as ``/``, so ``/\\t/evil.example`` leaves the site too.
+    """
+    if not target or not target.startswith("/") or target.startswith("//"):
+        return otherwise
+    if "\\" in target or any(char <= " " or char == "\x7f" for char in target):
+        return otherwise
+    parts = urlsplit(target)
+    return otherwise if parts.scheme or parts.netloc else target
+
+
+def _of_token() -> Caller:
+    authorization = request.authorization
+    known = tokens.identify((authorization and authorization.token) or "", time.time())
+    if known is None:
+        raise NotAuthenticated(REFUSED)
+    return Caller(user=known[1], token=known[0])
+
+
+def _of_session() -> Caller | None:
+    if not current_user.is_authenticated:
+        return None
+    return Caller(user=current_user._get_current_object(), token=None)

@@ -1,0 +1,165 @@
+"""How one request moves from state to state, inside a transaction that the store has begun.
+
+Each move reads its row with a lock and then changes it by a guarded UPDATE, so that of two at the same
+moment exactly one wins (guarantee G2).
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.engine import Connection as SqlConnection
+from sqlalchemy.engine import RowMapping
+
+from project.models import FAILED, OPEN_STATES, PROCESSING, QUEUED, SEQ_STEP
+from project.ports import AppLink, Change, Ending
+from project.request_tables import (
+    attempts,
+    by_id,
+    is_processing,
+    is_queued,
+    note,
+    processing_in_space,
+    requests,
+    required,
+)
+
+MESSAGES = {
+    "cancelled_by_user": "Cancelled by its user.",
+    "user_removed": "The account of its user was deleted.",
+    "queue_timeout": "It waited longer than the queue time; no app took it.",
+    "processing_timeout": "The app did not answer in time.",
+    "space_removed": "The space was deleted or switched off.",
+    "app_disconnected": "The app went away while it was working, as often as it may.",
+}
+
+_oldest = (
+    select(requests)
+    .where(requests.c.space_id == bindparam("space"), is_queued)
+    .where(requests.c.expires_at > bindparam("now"))
+    .order_by(requests.c.number)
+    .limit(1)
+)
+_take = (
+    update(requests)
+    .where(requests.c.id == bindparam("b_id"), is_queued)
+    .values(
+        status=PROCESSING,
+        attempt=requests.c.attempt + 1,
+        attempt_id=bindparam("b_attempt_id"),
+        started_at=bindparam("b_now"),
+        updated_at=bindparam("b_now"),
+        deadline_at=bindparam("b_now") + requests.c.timeout_seconds,
+        queue_left=requests.c.expires_at - bindparam("b_now"),
+        seq=requests.c.seq + SEQ_STEP,
+    )
+)
+_holder = select(attempts.c.connection_id).where(attempts.c.attempt_id == bindparam("attempt"))
+
+
+def claim(connection: SqlConnection, space_id: int, app: AppLink, now: float) -> RowMapping | None:
+    """Start the next attempt of the oldest queued request, unless one is processing.
+
+    When that one was given to this very connection, it is returned again: the caller, who has nothing in
+    hand, lost the answer to a claim that was committed.
+    """
+    processing = connection.execute(processing_in_space, {"space": space_id}).mappings().first()
+    if processing:
+        holder = connection.execute(_holder, {"attempt": processing["attempt_id"]}).scalar_one_or_none()
+        return processing if holder == app.connection_id else None
+    row = connection.execute(_oldest, {"space": space_id, "now": now}).mappings().first()
+    if row is None:
+        return None
+    attempt_id = secrets.token_hex(16)
+    if not connection.execute(_take, {"b_id": row["id"], "b_attempt_id": attempt_id, "b_now": now}).rowcount:
+        return None
+    taken = required(connection, row["id"])
+    _open_attempt(connection, taken, app, now)
+    note(connection, row["id"], now, QUEUED, PROCESSING, taken["attempt"], None)
+    return taken
+
+
+def _open_attempt(connection: SqlConnection, row: RowMapping, app: AppLink, now: float) -> None:
+    connection.execute(
+        insert(attempts).values(
+            attempt_id=row["attempt_id"],
+            request_id=row["id"],
+            number=row["attempt"],
+            space_id=row["space_id"],
+            token_id=app.token_id,
+            connection_id=app.connection_id,
+            handed_at=now,
+            by_result=False,
+        )
+    )
+
+
+def end(
+    connection: SqlConnection, request_id: str, ending: Ending, now: float, attempt_id: str | None = None
+) -> Change | None:
+    """End an open request (of the given attempt, if one is named); None when it was not so any more."""
+    row = connection.execute(by_id.with_for_update(), {"id": request_id}).mappings().first()
+    if row is None or row["status"] not in OPEN_STATES or (attempt_id and row["attempt_id"] != attempt_id):
+        return None
+    ended = {
+        "status": ending.status,
+        "error_code": ending.code,
+        "error_message": ending.message or MESSAGES.get(ending.code or ""),
+        "result": ending.result,
+        "retryable": ending.retryable,
+        "finished_at": now,
+    }
+    if not _move(connection, row, ended, now):
+        return None
+    _close_attempt(connection, row["attempt_id"], now, ending.by_result)
+    note(connection, request_id, now, row["status"], ending.status, row["attempt"], ending.code)
+    return Change(request_id, row["user_id"], row["space_id"], ending.status)
+
+
+def give_back(connection: SqlConnection, row: RowMapping, now: float) -> Change | None:
+    """Requeue a processing row, read with a lock, at the head; or fail it when no attempts are left."""
+    if row["attempt"] >= row["max_attempts"]:
+        return end(connection, row["id"], Ending(FAILED, "app_disconnected"), now, row["attempt_id"])
+    waiting = {
+        "status": QUEUED,
+        "attempt_id": None,
+        "deadline_at": None,
+        "started_at": None,
+        "expires_at": now + row["queue_left"],
+    }
+    if not _move(connection, row, waiting, now):
+        return None
+    _close_attempt(connection, row["attempt_id"], now, False)
+    note(connection, row["id"], now, PROCESSING, QUEUED, row["attempt"], "app_disconnected")
+    return Change(row["id"], row["user_id"], row["space_id"], QUEUED)
+
+
+def locked_processing(connection: SqlConnection, space_id: int) -> RowMapping | None:
+    """Return the space's processing row, with a lock."""
+    return connection.execute(processing_in_space.with_for_update(), {"space": space_id}).mappings().first()
+
+
+def locked_attempt(connection: SqlConnection, request_id: str, attempt_id: str) -> RowMapping | None:
+    """Return the row with a lock if it is processing in this attempt."""
+    query = by_id.where(is_processing, requests.c.attempt_id == attempt_id).with_for_update()
+    return connection.execute(query, {"id": request_id}).mappings().first()
+
+
+def _move(connection: SqlConnection, row: RowMapping, values: dict[str, Any], now: float) -> bool:
+    """Change the row if it is still as it was read: the compare-and-set of every transition."""
+    changed = connection.execute(
+        update(requests)
+        .where(requests.c.id == row["id"], requests.c.status == row["status"])
+        .where(requests.c.attempt_id.is_not_distinct_from(row["attempt_id"]))
+        .values(**values, updated_at=now, seq=requests.c.seq + SEQ_STEP)
+    )
+    return bool(changed.rowcount)
+
+
+def _close_attempt(connection: SqlConnection, attempt_id: str | None, now: float, by_result: bool) -> None:
+    if attempt_id:
+        connection.execute(
+            update(attempts).where(attempts.c.attempt_id == attempt_id).values(ended_at=now, by_result=by_result)
+        )

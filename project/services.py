@@ -1,0 +1,32 @@
+"""The parts that ``create_app`` wired together, for whoever handles a call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import current_app
+
+from project.config import Settings
+from project.database import Database
+from project.notify.memory import MemoryNotifier
+from project.request_store import RequestStore
+from project.websocket_manager import WebsocketManager
+
+KEY = "spaces"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What one site consists of."""
+
+    settings: Settings
+    database: Database
+    store: RequestStore
+    manager: WebsocketManager
+    notifier: MemoryNotifier
+
+
+def services() -> Services:
+    """Return the parts of the current application."""
+    found: Services = current_app.extensions[KEY]
+    return found

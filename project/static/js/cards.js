@@ -1,0 +1,93 @@
+// Request cards: the server draws them; small changes while one runs are written in place.
+import { api, apiPath, fragment } from "./api.js";
+import { showTimes, toast } from "./site.js";
+
+const FINAL = { completed: "Completed", failed: "Failed", cancelled: "Cancelled", timed_out: "Timed out" };
+
+export const isFinal = (status) => status in FINAL;
+export const cardOf = (id) => document.querySelector(`[data-request="${CSS.escape(id)}"]`);
+
+const ordinal = (number) => {
+  if ([11, 12, 13].includes(number % 100)) return `${number}th`;
+  return number + ({ 1: "st", 2: "nd", 3: "rd" }[number % 10] ?? "th");
+};
+const place = (position) => (position === 1 ? "next in line" : `${ordinal(position)} in line`);
+
+const write = (element, text) => {
+  if (element && element.textContent !== text) element.textContent = text;
+};
+
+function update(card, request) {
+  if (request.position) write(card.querySelector("[data-place]"), place(request.position));
+  if (request.progress.message) write(card.querySelector("[data-message]"), request.progress.message);
+  const bar = card.querySelector("[data-value]");
+  if (bar) {
+    bar.hidden = request.progress.value === null;
+    if (request.progress.value !== null) bar.value = request.progress.value;
+  }
+  const partial = card.querySelector("[data-partial]");
+  if (partial) {
+    partial.hidden = !request.partial;
+    write(partial, request.partial);
+  }
+}
+
+async function redraw(id, old) {
+  const view = document.querySelector("[data-view]").dataset.view;
+  const fresh = await fragment(`/requests/${encodeURIComponent(id)}/card?view=${view}`);
+  const hadFocus = old?.contains(document.activeElement);
+  old?.replaceWith(fresh);
+  showTimes(fresh);
+  if (hadFocus) fresh.querySelector(".request-foot a, .request-foot button, .request-head a")?.focus();
+  return fresh;
+}
+
+// Brings the card of `request` up to date and returns it; `added` places a card that is not on the page yet.
+export async function show(request, added = () => {}) {
+  const old = cardOf(request.id);
+  if (!old) {
+    const fresh = await redraw(request.id, null);
+    if (!cardOf(request.id)) {
+      fresh.classList.add("is-new");
+      added(fresh);
+    }
+    return;
+  }
+  const moved = old.dataset.status !== request.status || old.dataset.attempt !== String(request.attempt);
+  if (!moved) return update(old, request);
+  if (isFinal(old.dataset.status)) return;
+  await redraw(request.id, old);
+  if (isFinal(request.status)) announce(request);
+}
+
+const title = document.title;
+let unread = 0;
+
+// Says that a request ended: aloud for screen readers, and in the title while the tab is in the background.
+function announce(request) {
+  const region = document.querySelector("[data-announce]");
+  write(region, `A request has ended: ${FINAL[request.status]}.`);
+  if (!document.hidden) return;
+  unread += 1;
+  document.title = `(${unread}) ${FINAL[request.status]} · ${title}`;
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden || !unread) return;
+  unread = 0;
+  document.title = title;
+});
+
+document.addEventListener("submit", async (event) => {
+  const id = event.target.dataset.cancel;
+  if (!id || event.defaultPrevented) return;
+  event.preventDefault();
+  const button = event.target.querySelector("button");
+  button.disabled = true;
+  try {
+    await show(await api(apiPath`/requests/${id}/cancel`, { method: "POST" }));
+  } catch (error) {
+    button.disabled = false;
+    if (error.code !== "already_final") toast(error.message);
+  }
+});

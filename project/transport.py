@@ -1,0 +1,203 @@
+"""What the wire needs beyond plain Socket.IO: probes, closed transports, late acks, refused binary packets.
+
+Flask-SocketIO hands events to :mod:`project.websocket_handler`; this module sits one layer below, at the
+Engine.IO messages, because some peers never produce an event. Measured with python-socketio 5.18 and
+python-engineio 4.15:
+
+* A peer may announce binary attachments and never send them, so the first binary packet closes the transport.
+* ``connect`` and ``disconnect`` would reach the server's own handlers when a peer emits events of these names.
+* A Socket.IO *disconnect* stops the official clients for good; a closed *transport* makes them reconnect.
+* An extra Engine.IO ping does no harm: a pong restarts the heartbeat only when one is outstanding.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engineio import packet as engine_packet
+from flask_socketio import SocketIO
+from socketio import packet as socket_packet
+
+from project.messages import request_body
+
+logger = logging.getLogger(__name__)
+
+NAMESPACE = "/"
+RESERVED_EVENTS = frozenset({"connect", "disconnect", "connect_error"})
+#: Seconds between a Socket.IO disconnect and closing the transport of a peer that stays.
+LINGER = 5.0
+
+
+class SocketTransport:
+    """Speaks to connections by the id that the manager knows them by."""
+
+    def __init__(self, socketio: SocketIO) -> None:
+        self._socketio = socketio
+        self._server: Any = socketio.server
+        self._lock = threading.Lock()
+        self._sids: dict[str, str] = {}
+        self._pongs: dict[str, list[threading.Event]] = {}
+        self._ack_ids: dict[str, int | None] = {}
+        self._sizes: dict[str, int] = {}
+        self._server.eio.on("message", self._on_message)
+
+    # Who is there
+
+    def opened(self, connection_id: str, sid: str) -> None:
+        """Remember a new connection, and listen for its pongs."""
+        with self._lock:
+            self._sids[connection_id] = sid
+        self._listen_for_pongs(self._engine_sid(sid))
+
+    def closed(self, connection_id: str) -> None:
+        """Forget a connection that is gone."""
+        with self._lock:
+            self._sids.pop(connection_id, None)
+
+    def is_open(self, connection_id: str) -> bool:
+        """Whether the connection is still there."""
+        return connection_id in self._sids
+
+    # Speaking
+
+    def send(
+        self, connection_id: str, event: str, body: dict[str, Any], on_ack: Callable[[], None] | None = None
+    ) -> None:
+        """Put an event into the connection's queue; it never blocks. A connection that is gone is passed over."""
+        sid = self._sids.get(connection_id)
+        if sid is None:
+            return
+        callback = (lambda *_: on_ack()) if on_ack else None
+        self._server.emit(event, body, to=sid, namespace=NAMESPACE, callback=callback)
+
+    def send_request(
+        self, connection_id: str, row: Mapping[str, Any], queue_size: int, on_ack: Callable[[], None] | None
+    ) -> None:
+        """Hand a claimed request to the connection."""
+        self.send(connection_id, "inference_request", request_body(row, queue_size), on_ack)
+
+    def acknowledge(self, sid: str, ack_id: int | None, body: dict[str, Any]) -> None:
+        """Answer an event later than its handler returned."""
+        engine_sid = self._engine_sid(sid)
+        if ack_id is None or engine_sid is None:
+            return
+        packet = self._server.packet_class(socket_packet.ACK, namespace=NAMESPACE, id=ack_id, data=[body])
+        self._server._send_packet(engine_sid, packet)
+
+    def late(self) -> Any:
+        """What a handler returns to say that :meth:`acknowledge` will answer."""
+        return self._server.not_handled
+
+    def ack_id(self, sid: str) -> int | None:
+        """Return the id under which the event being handled wants its answer, or None when it wants none."""
+        return self._ack_ids.get(self._engine_sid(sid) or "")
+
+    def size(self, sid: str) -> int:
+        """Return the length of the event being handled, in characters of its JSON."""
+        return self._sizes.get(self._engine_sid(sid) or "", 0)
+
+    # Ending
+
+    def close(self, connection_id: str) -> None:
+        """Close the transport: the app's library notices and reconnects."""
+        sid = self._sids.get(connection_id)
+        engine_sid = self._engine_sid(sid) if sid else None
+        if engine_sid:
+            self._close_engine(engine_sid)
+
+    def dismiss(self, connection_id: str) -> None:
+        """Send a Socket.IO disconnect: the app's library stops. The transport follows if the peer stays."""
+        sid = self._sids.get(connection_id)
+        engine_sid = self._engine_sid(sid) if sid else None
+        if not engine_sid:
+            return
+        self._server.disconnect(sid, namespace=NAMESPACE)
+        self._socketio.start_background_task(self._close_later, engine_sid)
+
+    def _close_later(self, engine_sid: str) -> None:
+        self._socketio.sleep(LINGER)
+        self._close_engine(engine_sid)
+
+    def _close_engine(self, engine_sid: str) -> None:
+        """Close one Engine.IO socket; the disconnect handler runs in a thread of its own (see the handler)."""
+        socket = self._server.eio.sockets.get(engine_sid)
+        if socket and not socket.closed:
+            socket.close(wait=False)
+
+    # Probing
+
+    def probe(self, connection_id: str, with_event: bool, timeout: float) -> bool:
+        """Ask for a sign of life: an Engine.IO ping, and for apps that declared acks the event ``probe`` too.
+
+        Waits up to ``timeout`` seconds; call it outside every lock and every read loop.
+        """
+        sid = self._sids.get(connection_id)
+        engine_sid = self._engine_sid(sid) if sid else None
+        socket = self._server.eio.sockets.get(engine_sid) if engine_sid else None
+        if not engine_sid or not socket:
+            return False
+        pong, acked = threading.Event(), threading.Event()
+        with self._lock:
+            self._pongs.setdefault(engine_sid, []).append(pong)
+        try:
+            socket.send(engine_packet.Packet(engine_packet.PING))
+            if with_event:
+                self.send(connection_id, "probe", {}, on_ack=acked.set)
+                return acked.wait(timeout)
+            return pong.wait(timeout)
+        finally:
+            with self._lock:
+                self._pongs.get(engine_sid, []).remove(pong)
+
+    def _listen_for_pongs(self, engine_sid: str | None) -> None:
+        socket = self._server.eio.sockets.get(engine_sid) if engine_sid else None
+        if socket is None:
+            return
+        receive = socket.receive
+
+        def receive_and_note(packet: Any) -> None:
+            if packet.packet_type == engine_packet.PONG:
+                with self._lock:
+                    waiting = list(self._pongs.get(engine_sid or "", ()))
+                for event in waiting:
+                    event.set()
+            receive(packet)
+
+        socket.receive = receive_and_note
+
+    # Listening below the events
+
+    def _on_message(self, engine_sid: str, data: str | bytes) -> None:
+        """Look at every Engine.IO message before python-socketio does."""
+        if isinstance(data, bytes) or data[:1] in ("5", "6"):
+            logger.warning("connection closed: binary packets are not taken (media travel over HTTP)")
+            self._close_engine(engine_sid)
+            return
+        if data[:1] != "2":
+            self._server._handle_eio_message(engine_sid, data)
+            return
+        try:
+            packet = self._server.packet_class(encoded_packet=data)
+        except (ValueError, RecursionError):
+            logger.warning("connection closed: an event could not be decoded")
+            self._close_engine(engine_sid)
+            return
+        self._on_event(engine_sid, packet, len(data))
+
+    def _on_event(self, engine_sid: str, packet: Any, size: int) -> None:
+        self._ack_ids[engine_sid], self._sizes[engine_sid] = packet.id, size
+        try:
+            name = packet.data[0] if isinstance(packet.data, list) and packet.data else None
+            if not isinstance(name, str) or name in RESERVED_EVENTS:
+                packet.data = ["invalid event"]
+            self._server._handle_event(engine_sid, packet.namespace, packet.id, packet.data)
+        finally:
+            self._ack_ids.pop(engine_sid, None)
+            self._sizes.pop(engine_sid, None)
+
+    def _engine_sid(self, sid: str) -> str | None:
+        found: str | None = self._server.manager.eio_sid_from_sid(sid, NAMESPACE)
+        return found

@@ -1,0 +1,107 @@
+"""What protects every answer and every call of the site: headers, cookies, CSRF, login sessions.
+
+Socket.IO does not pass here; it checks the origin and the token by itself.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from flask import Flask, Response, request
+from flask_wtf.csrf import CSRFError
+
+from project import identity
+from project.config import Settings
+from project.errors import BadRequest, NotAuthenticated
+from project.extensions import csrf, login_manager
+from project.throttle import SignInThrottle
+
+SESSION_LIFETIME = timedelta(days=14)
+YEAR = 31_536_000
+
+POLICY = {
+    "default-src": "'self'",
+    "img-src": "'self' data:",
+    "object-src": "'none'",
+    "base-uri": "'none'",
+    "form-action": "'self'",
+    "frame-ancestors": "'none'",
+}
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(self), geolocation=(), payment=(), usb=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Protect ``app``: call it once, before any blueprint is registered."""
+    _configure_cookies(app, settings)
+    app.extensions["sign_in_throttle"] = SignInThrottle()
+    login_manager.init_app(app)
+    login_manager.session_protection = "basic"  # "strong" would sign people out whose address changes on the way
+    login_manager.user_loader(identity.session_user)
+    csrf.init_app(app)
+    app.before_request(_check_call)
+    strict_transport = f"max-age={YEAR}" if settings.secure_cookies else None
+
+    @app.after_request
+    def _protect(response: Response) -> Response:
+        return _add_headers(response, strict_transport)
+
+
+def content_policy(**extra: str) -> str:
+    """Return the content security policy, with directives replaced or added: ``content_policy(style_src="...")``.
+
+    A view that sets the header ``Content-Security-Policy`` itself keeps what it set.
+    """
+    directives = POLICY | {name.replace("_", "-"): value for name, value in extra.items()}
+    return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+def _configure_cookies(app: Flask, settings: Settings) -> None:
+    secure = settings.secure_cookies
+    app.config.update(
+        # The prefix makes browsers refuse a cookie planted over plain http or from a neighbouring host name.
+        SESSION_COOKIE_NAME="__Host-spaces_session" if secure else "spaces_session",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+        PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
+        # A held call that answers after a sign-out must not bring the old session back.
+        SESSION_REFRESH_EACH_REQUEST=False,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        WTF_CSRF_TIME_LIMIT=None,
+        # Programs with a session send no Referer; the signed token and the cookie's prefix already tell.
+        WTF_CSRF_SSL_STRICT=False,
+    )
+
+
+def _check_call() -> None:
+    """Refuse an invalid token anywhere, and an unsafe call that neither a token nor a CSRF token vouches for."""
+    if identity.presents_token():
+        identity.caller()
+        return
+    try:
+        csrf.protect(apply_exemptions=True)
+    except CSRFError as error:
+        if request.path.startswith("/api/") and identity.caller() is None:
+            raise NotAuthenticated from error  # a program that forgot its token, not a forged form
+        raise BadRequest("The form is out of date: reload the page and try again. (CSRF token)") from error
+
+
+def _add_headers(response: Response, strict_transport: str | None) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Content-Security-Policy", content_policy())
+    if strict_transport:
+        response.headers.setdefault("Strict-Transport-Security", strict_transport)
+    # Pages and answers belong to whoever asked; static files bring a rule of their own.
+    response.headers.setdefault("Cache-Control", "no-store")
+    if response.status_code == 401:
+        response.headers.setdefault("WWW-Authenticate", "Bearer")
+    return response

@@ -1,0 +1,361 @@
+"""The pages as they come from the server: gallery, space, requests, error pages. No script runs here."""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from dataclasses import replace
+
+import pytest
+
+from project.models import Space
+from project.pages.cards import ENDINGS
+from project.pages.gallery import in_order, matches
+
+INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)
+
+
+def text_of(answer, status=200):
+    """Return the page with its entities resolved, after a check of its status."""
+    assert answer.status_code == status, answer.text[:500]
+    return html.unescape(answer.text)
+
+
+def page(browser, path, status=200):
+    return text_of(browser.get(path), status)
+
+
+def send(browser, space, prompt, **options):
+    form = {"prompt": prompt, "csrf_token": browser.csrf("/")}
+    return browser.post(f"/spaces/{space}", data=form, **options)
+
+
+def sent(browser, space="cats", prompt="hello"):
+    """Send a prompt with the plain form and return the id of the request."""
+    answer = send(browser, space, prompt)
+    assert answer.status_code == 303, answer.text[:500]
+    return answer.headers["Location"].rpartition("/")[2]
+
+
+@pytest.fixture
+def ann(make_user, login):
+    make_user("ann")
+    return login("ann")
+
+
+@pytest.fixture
+def cats(make_space):
+    return make_space("cats", title="Cats & friends", description="**Purring** <script>alert(1)</script>")
+
+
+# Gallery
+
+
+def test_an_empty_site_tells_each_what_to_do(client, admin_client):
+    assert "There is no space yet" in page(client, "/")
+    assert "/admin/spaces/new" not in page(client, "/")
+    assert "Make the first space" in page(admin_client, "/")
+    assert "/admin/spaces/new" in page(admin_client, "/")
+
+
+def test_connected_spaces_come_first_and_say_so(client, make_space, connect):
+    for name in ("alpha", "beta", "gamma"):
+        make_space(name)
+    connect("beta")
+    shown = page(client, "/")
+    assert shown.index("/spaces/beta") < shown.index("/spaces/alpha") < shown.index("/spaces/gamma")
+    assert (shown.count("✓ Connected"), shown.count("✗ Not connected")) == (1, 2)
+
+
+def test_a_private_space_is_shown_to_its_owner_only(client, ann, admin_client, make_space):
+    make_space("secret", owner="ann", visibility="private")
+    assert "/spaces/secret" in page(ann, "/")
+    assert "/spaces/secret" in page(admin_client, "/")
+    assert "/spaces/secret" not in page(client, "/")
+    assert "Nothing here" in page(client, "/spaces/secret", 404)
+
+
+def test_the_gallery_can_be_searched(client, make_space):
+    make_space("alpha", description="Draws ships")
+    make_space("beta", title="Über Boote")
+    assert "/spaces/beta" not in page(client, "/?q=ships draws")
+    assert "/spaces/beta" in page(client, "/?q=über")
+    assert "Nothing found for “zebra”" in page(client, "/?q=zebra")
+
+
+def test_the_gallery_is_paged(client, make_space):
+    for number in range(30):
+        make_space(f"s{number:02}")
+    first, second = page(client, "/"), page(client, "/?page=2")
+    assert ("/spaces/s23" in first, "/spaces/s24" in first) == (True, False)
+    assert ("/spaces/s23" in second, "/spaces/s24" in second) == (False, True)
+    assert 'rel="next"' in first
+    assert 'rel="next"' not in second
+
+
+def test_every_word_must_occur():
+    space = Space(name="cats", title="Big Cats", description="draws")
+    assert matches(space, "")
+    assert matches(space, "BIG draws")
+    assert not matches(space, "big dogs")
+
+
+def test_a_space_that_is_switched_off_comes_last():
+    spaces = [Space(id=1, title="A", enabled=False), Space(id=2, title="B", enabled=True)]
+    assert [entry.space.title for entry in in_order(spaces, {})] == ["B", "A"]
+
+
+# Space
+
+
+def test_a_visitor_sees_the_space_and_how_to_sign_in(client, cats):
+    shown = page(client, "/spaces/CATS")
+    assert "Cats & friends" in shown
+    assert "<strong>Purring</strong>" in shown
+    assert "<script>alert" not in client.get("/spaces/cats").text
+    assert "/login?next=/spaces/cats" in shown
+    assert 'data-form-state="signed_out"' in shown
+    assert "Connect an app" not in shown
+
+
+def test_the_form_is_off_while_no_app_is_connected(ann, cats, connect):
+    shown = page(ann, "/spaces/cats")
+    assert "✗ Not connected" in shown
+    assert 'data-form-state="offline"' in shown
+    connect("cats")
+    shown = page(ann, "/spaces/cats")
+    assert "✓ Connected" in shown
+    assert 'data-form-state="ready"' in shown
+
+
+@pytest.mark.parametrize(
+    ("columns", "state"),
+    [
+        ({"enabled": False}, "disabled"),
+        ({"queue_when_offline": True}, "waits"),
+        ({"input_prompt": False}, "no_prompt"),
+        ({}, "offline"),
+    ],
+)
+def test_the_form_says_why_it_is_as_it_is(ann, make_space, columns, state):
+    make_space("cats", **columns)
+    assert f'data-form-state="{state}"' in page(ann, "/spaces/cats")
+
+
+def test_the_plain_form_sends_a_prompt_and_leads_to_its_request(ann, cats, connect):
+    remote = connect("cats")
+    request_id = sent(ann, prompt="first <b>line</b>\r\nsecond")
+    handed = remote.next("inference_request")
+    assert handed["payload"]["prompt"] == "first <b>line</b>\nsecond"
+    assert "Processing" in page(ann, f"/requests/{request_id}")
+    remote.answer(handed, {"parts": [{"type": "markdown", "text": "**done** <img src=x>"}]})
+    answer = ann.get(f"/requests/{request_id}").text
+    assert "✓</span> Completed" in answer
+    assert "<strong>done</strong>" in answer
+    assert "<img" not in answer
+    assert "first <b>" not in answer
+
+
+def test_a_refused_prompt_stays_in_the_form(ann, cats, connect):
+    shown = text_of(send(ann, "cats", "keep me"), 503)
+    assert "not connected" in shown
+    assert "keep me</textarea>" in shown
+    connect("cats")
+    assert "Write a prompt first." in text_of(send(ann, "cats", "  "), 422)
+    assert "characters" in text_of(send(ann, "cats", "x" * 100_001), 422)
+    assert "NUL" in text_of(send(ann, "cats", "a\0b"), 422)
+
+
+def test_a_switched_off_space_refuses_a_prompt(ann, make_space):
+    make_space("cats", enabled=False)
+    assert "switched off" in text_of(send(ann, "cats", "hello"), 409)
+
+
+def test_sending_needs_a_csrf_token_and_somebody_signed_in(client, ann, cats, connect):
+    connect("cats")
+    assert ann.post("/spaces/cats", data={"prompt": "x"}).status_code == 400
+    answer = send(client, "cats", "x")
+    assert (answer.status_code, "/login" in answer.headers["Location"]) == (302, True)
+    assert "You have not sent anything yet" in page(ann, "/requests")
+
+
+def test_the_owner_sees_how_to_connect_an_app(ann, make_space, admin_client):
+    make_space("mine", owner="ann")
+    make_space("other")
+    assert 'python mock_app.py --host http://localhost --spaces "mine"' in page(ann, "/spaces/mine")
+    assert "mock_app.py" not in page(ann, "/spaces/other")
+    assert "mock_app.py" in page(admin_client, "/spaces/mine")
+
+
+def test_an_earlier_prompt_can_be_edited_and_sent_again(ann, make_user, login, make_space):
+    make_space("cats", queue_when_offline=True)
+    request_id = sent(ann, prompt="once more")
+    assert "once more</textarea>" in page(ann, f"/spaces/cats?again={request_id}")
+    make_user("bob")
+    assert page(login("bob"), f"/spaces/cats?again={request_id}", 404)
+
+
+# Requests
+
+
+def test_a_card_shows_the_place_and_moves_on(ann, make_space, connect):
+    make_space("cats", queue_when_offline=True)
+    first, second = sent(ann, prompt="one"), sent(ann, prompt="two")
+    assert "next in line" in page(ann, f"/requests/{first}/card")
+    assert "2nd in line" in page(ann, f"/requests/{second}/card")
+    remote = connect("cats")
+    handed = remote.next("inference_request")
+    remote.report(handed, value=0.25, message="Half <way>")
+    card = ann.get(f"/requests/{first}/card").text
+    assert 'value="0.25"' in card
+    assert "Half &lt;way&gt;" in card
+    assert 'data-status="processing"' in card
+    assert "<html" not in card
+
+
+def test_a_failure_says_what_happened_in_plain_words(ann, cats, connect):
+    remote = connect("cats")
+    request_id = sent(ann)
+    handed = remote.next("inference_request")
+    body = {"request_id": handed["request_id"], "status": "failed", "error": "out of <memory>"}
+    remote.socket.emit("inference_result", body)
+    shown = ann.get(f"/requests/{request_id}").text
+    assert ENDINGS["app_error"].title in shown
+    assert "out of &lt;memory&gt;" in shown
+    assert "Edit and send again" in shown
+
+
+def test_json_is_readable(ann, cats, connect):
+    remote = connect("cats")
+    request_id = sent(ann)
+    remote.answer(remote.next("inference_request"), {"größe": [1, "</pre><script>"]})
+    shown = ann.get(f"/requests/{request_id}/card").text
+    assert "größe" in shown
+    assert "JSON: object, 1 key" in shown
+    assert "<script>" not in shown
+
+
+def test_a_request_can_be_cancelled_and_deleted_without_script(ann, make_space):
+    make_space("cats", queue_when_offline=True)
+    request_id = sent(ann)
+    form = {"csrf_token": ann.csrf("/")}
+    assert ann.post(f"/requests/{request_id}/cancel").status_code == 400
+    assert "ended" in text_of(ann.post(f"/requests/{request_id}/delete", data=form), 409)
+    answer = ann.post(f"/requests/{request_id}/cancel", data=form, follow_redirects=True)
+    assert "Cancelled" in text_of(answer)
+    again = ann.post(f"/requests/{request_id}/cancel", data=form, follow_redirects=True)
+    assert "It had ended already." in text_of(again)
+    gone = ann.post(f"/requests/{request_id}/delete", data=form, follow_redirects=True)
+    assert "The request is deleted." in text_of(gone)
+    assert page(ann, f"/requests/{request_id}", 404)
+
+
+@pytest.mark.parametrize("path", ["", "/card"])
+def test_foreign_and_unknown_requests_answer_alike(ann, admin_client, make_user, login, make_space, path):
+    make_space("cats", queue_when_offline=True)
+    request_id = sent(ann)
+    make_user("bob")
+    bob = login("bob")
+    foreign, unknown = bob.get(f"/requests/{request_id}{path}"), bob.get(f"/requests/{'0' * 32}{path}")
+    assert (foreign.status_code, unknown.status_code) == (404, 404)
+    without_token = re.compile(r'(content|value)="[^"]{60,}"')
+    assert without_token.sub("", foreign.text) == without_token.sub("", unknown.text)
+    assert admin_client.get(f"/requests/{request_id}{path}").status_code == 404
+    form = {"csrf_token": bob.csrf("/")}
+    for action in ("cancel", "delete"):
+        assert bob.post(f"/requests/{request_id}/{action}", data=form).status_code == 404
+
+
+def test_my_requests_can_be_filtered_and_paged(ann, make_space):
+    make_space("cats", queue_when_offline=True)
+    make_space("dogs", queue_when_offline=True)
+    ids = [sent(ann, "cats", f"prompt {number}") for number in range(22)]
+    other = sent(ann, "dogs", "bark")
+    ann.post(f"/requests/{ids[0]}/cancel", data={"csrf_token": ann.csrf("/")})
+    first = page(ann, "/requests?space=cats")
+    assert [request_id in first for request_id in (ids[21], ids[2], ids[1], other)] == [True, True, False, False]
+    onward = re.search(r'rel="next" href="([^"]+)"', first)
+    assert onward
+    second = page(ann, onward[1])
+    assert [request_id in second for request_id in (ids[2], ids[1], ids[0])] == [False, True, True]
+    cancelled = page(ann, "/requests?status=cancelled")
+    assert [request_id in cancelled for request_id in (ids[0], ids[1])] == [True, False]
+    assert "No such requests" in page(ann, "/requests?status=failed")
+    assert page(ann, "/requests?cursor=nonsense", 422)
+
+
+def test_each_page_that_belongs_to_somebody_leads_to_the_sign_in(client):
+    for path in ("/requests", "/requests/abc", "/requests/abc/card"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["Location"].startswith("/login?next=")) == (302, True)
+
+
+# Errors and the frame
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/spaces/none", "/spaces/%3Cb%3E"])
+def test_an_unknown_address_is_answered_in_the_look_of_the_site(client, path):
+    shown = page(client, path, 404)
+    assert "Nothing here" in shown
+    assert "To the spaces" in shown
+
+
+def test_a_wrong_method_names_the_right_ones(client):
+    answer = client.post("/-/patterns", data={"csrf_token": client.csrf()})
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert "Not this way" in answer.text
+
+
+def test_the_api_answers_errors_as_json(client):
+    assert client.get("/api/v1/nothing").json["error"]["code"] == "not_found"
+
+
+def test_a_failure_of_the_site_says_so_and_tells_nothing_else(app, client):
+    app.testing = False
+    app.config["PROPAGATE_EXCEPTIONS"] = False
+    app.add_url_rule("/broken", "broken", lambda: {}["secret"])
+    shown = page(client, "/broken", 500)
+    assert "Something broke on our side" in shown
+    assert "secret" not in shown
+
+
+def test_without_the_database_there_is_still_an_honest_page(app, ann):
+    services = app.extensions["spaces"]
+    folder = services.settings.data_dir
+    with app.app_context():
+        services.database.engine.dispose()
+    (folder / "spaces.db").rename(folder / "away.db")
+    (folder / "spaces.db").mkdir()
+    answer = ann.get("/requests")
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert "Not available right now" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/spaces/cats", "/requests", "/-/patterns", "/nothing"])
+def test_nothing_is_inline_and_the_policy_is_strict(admin_client, cats, path):
+    answer = admin_client.get(path)
+    assert INLINE.findall(answer.text) == []
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "unsafe" not in policy
+    assert '<html lang="en">' in answer.text
+    assert answer.text.count("<h1") == 1
+
+
+def test_the_patterns_are_for_development_and_admins(app, client, admin_client, monkeypatch):
+    assert client.get("/-/patterns").status_code == 200
+    services = app.extensions["spaces"]
+    production = services.settings.model_copy(update={"env": "production"})
+    monkeypatch.setitem(app.extensions, "spaces", replace(services, settings=production))
+    assert client.get("/-/patterns").status_code == 404
+    assert admin_client.get("/-/patterns").status_code == 200
+
+
+def test_times_are_machine_readable(ann, make_space):
+    make_space("cats", queue_when_offline=True)
+    found = re.search(r'<time datetime="([^"]+)Z"', page(ann, f"/requests/{sent(ann)}"))
+    assert found
+    assert found[1].startswith(time.strftime("%Y-", time.gmtime()))
