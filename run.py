@@ -12,12 +12,13 @@ try:
 except ValueError as problem:
     raise SystemExit(f"The site cannot start:\n{problem}") from None
 
-import argparse  # noqa: E402
-import signal  # noqa: E402
+import argparse
+import ipaddress
+import signal
 
-from project import create_app  # noqa: E402
-from project.config import Settings, SettingsError, load_settings  # noqa: E402
-from project.wiring import Site, claim_folder, configure_logging  # noqa: E402
+from project import create_app
+from project.config import Settings, SettingsError, load_settings
+from project.wiring import Site, claim_folder, configure_logging
 
 
 def main() -> None:
@@ -28,14 +29,14 @@ def main() -> None:
         app = create_app(settings)
         lock = claim_folder(settings)
         listener = concurrency.open_listener(settings.host, settings.port)
+        site = Site(app, listener)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: site.request_stop())
+        site.prepare()
     except SettingsError as error:
         raise SystemExit(f"The site cannot start:\n{error}") from error
     except OSError as error:
         raise SystemExit(f"The site cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from error
-    site = Site(app, listener)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: site.request_stop())
-    site.prepare()
     port = listener.getsockname()[1]
     print(f"WebSocket Spaces is ready: {_address(settings, port)}", flush=True)
     site.serve()
@@ -52,7 +53,9 @@ def _settings() -> Settings:
 
 
 def _address(settings: Settings, port: int) -> str:
-    host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else settings.host
+    address = ipaddress.ip_address(settings.host) if settings.host[:1].isdigit() or ":" in settings.host else None
+    local = address and (address.is_loopback or address.is_unspecified)
+    host = "localhost" if local else settings.host
     return settings.public_url or f"http://{host}:{port}"
 
 

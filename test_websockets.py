@@ -18,7 +18,7 @@ from scenarios.admin import Login, find_login, set_up_space
 from scenarios.browser import Browser, SiteProblem
 from scenarios.mock import ROOT
 from scenarios.report import Run, now, write_report
-from scenarios.runner import Screen, play_all, summary
+from scenarios.runner import Screen, exit_status, play_all, summary
 from spaces_app.credentials import CredentialsError
 
 DEFAULT_HOST = "http://localhost:5001"
@@ -64,7 +64,7 @@ def play(options: argparse.Namespace, login: Login) -> int:
         write_report(options.report, Run(options.host, began, time.monotonic() - start, checks, records))
         print(f"Report: {options.report}")
     print(summary(records), flush=True)
-    return 0 if all(record.passed for record in records) else 1
+    return exit_status(records)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -167,17 +167,7 @@ class Fenced:
 
 
 Event = (
-    Bound
-    | Claimed
-    | ResultIn
-    | AckIn
-    | SignOfLife
-    | CancelIn
-    | EndedElsewhere
-    | Tick
-    | Disconnected
-    | Revoked
-    | Fenced
+    Bound | Claimed | ResultIn | AckIn | SignOfLife | CancelIn | EndedElsewhere | Tick | Disconnected | Revoked | Fenced
 )
 
 
@@ -362,7 +352,7 @@ def _drain(slot: Slot, work: Work, reason: str, until: float, *first: Effect) ->
 
 
 def _idle(slot: Slot) -> Slot:
-    return replace(slot, state=State.IDLE, work=None, sign_of_life=False)
+    return replace(slot, state=State.IDLE, work=None, drain_until=0.0, sign_of_life=False)
 
 
 def _offline(slot: Slot) -> Slot:

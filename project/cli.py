@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from flask import Flask
+from flask.cli import with_appcontext
 
 from project import accounts, passwords
 from project.errors import SpacesError
@@ -20,6 +21,7 @@ def register_commands(app: Flask) -> None:
 @click.command("create-admin")
 @click.argument("username")
 @random_password
+@with_appcontext
 def create_admin(username: str, use_random: bool) -> None:
     """Make an admin called USERNAME; asks for the password."""
     password = _choose(use_random)
@@ -33,6 +35,7 @@ def create_admin(username: str, use_random: bool) -> None:
 @click.command("reset-password")
 @click.argument("username")
 @random_password
+@with_appcontext
 def reset_password(username: str, use_random: bool) -> None:
     """Set a new password for USERNAME and end all their sessions. Asks for the password."""
     user = accounts.get_by_username(username)

@@ -148,7 +148,7 @@ class Server:
     def _serve_gevent(self) -> None:
         from gevent import pywsgi
 
-        class Handler(pywsgi.WSGIHandler):  # type: ignore[misc]
+        class Handler(pywsgi.WSGIHandler):
             def handle_one_response(self) -> None:
                 super().handle_one_response()
                 if "websocket" in self.environ.get("HTTP_UPGRADE", "").lower():

@@ -79,9 +79,7 @@ def _may_take(owner: RowMapping, epoch: int | None, process_id: str) -> bool:
     return owner["lost_at"] is not None or owner["process_id"] == process_id
 
 
-def claims_over(
-    connection: SqlConnection, space_id: int, app: AppLink, claims: Sequence[str]
-) -> list[tuple[str, str]]:
+def claims_over(connection: SqlConnection, space_id: int, app: AppLink, claims: Sequence[str]) -> list[tuple[str, str]]:
     """Return the (request id, attempt id) of claims by this token in this space that have ended."""
     if not claims:
         return []

@@ -80,7 +80,8 @@ def session_user(session_id: str) -> User | None:
 
 
 def sign_in(user: User) -> None:
-    """Begin a login session that holds nothing of the one before it."""
+    """Begin a login session with nothing of the one before. Raises :class:`Forbidden` for a call with a token."""
+    _without_token()
     session.clear()
     session.permanent = True
     login_user(user)
@@ -89,11 +90,18 @@ def sign_in(user: User) -> None:
 
 
 def sign_out() -> None:
-    """End the login session in this browser."""
+    """End the login session in this browser. Raises :class:`Forbidden` for a call with a token."""
+    _without_token()
     logout_user()
     session.clear()
     g.pop("csrf_token", None)
     g.pop("caller", None)
+
+
+def _without_token() -> None:
+    """A token stands in for the CSRF token, so a call that carries one must not touch the session beside it."""
+    if presents_token():
+        raise Forbidden("A call with a token has no login session: leave the token out.")
 
 
 def local_path(target: str | None, otherwise: str) -> str:

@@ -6,13 +6,15 @@ Unknown keys are ignored, so that either side can grow. A body that does not fit
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from project.errors import Invalid
+from project.validation import storable
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -21,8 +23,8 @@ MAX_MESSAGE = 10_000
 TEXT_KEYS = ("text", "text_output", "output")
 NO_FAILURE_MESSAGE = "The app reported a failure without a message."
 
-Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-Label = Annotated[str, StringConstraints(max_length=100)]
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(storable)]
+Label = Annotated[str, StringConstraints(max_length=100), AfterValidator(storable)]
 
 
 class Message(BaseModel):
@@ -49,7 +51,7 @@ class AppInfo(Message):
 class Register(Message):
     """App to site: serve this space."""
 
-    space_name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    space_name: Id
     acks: bool = False
     resume: list[Claim] = Field(default_factory=list, max_length=100)
     app: AppInfo = AppInfo()
@@ -114,7 +116,7 @@ class InferenceResult(Message):
         """Return the app's own message of a failed result, or one that says there was none."""
         from_result = self.result.get("error") if self.result else None
         message = self.error or (from_result if isinstance(from_result, str) else None)
-        return (message or NO_FAILURE_MESSAGE)[:MAX_MESSAGE]
+        return (message or NO_FAILURE_MESSAGE).replace("\x00", "\ufffd")[:MAX_MESSAGE]
 
 
 def parts_of(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -131,12 +133,21 @@ def parse(model: type[M], body: object) -> M:
     """Validate ``body`` as ``model``. Raises :class:`Invalid` naming the first wrong field."""
     if not isinstance(body, dict):
         raise Invalid("The event needs one object as its body.")
+    _check_faithful(body)
     try:
         return model.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
         raise Invalid.field(where, first["msg"]) from error
+
+
+def _check_faithful(body: dict[str, Any]) -> None:
+    """Refuse what Python's JSON reader lets through, but JSON (RFC 8259) and the database do not know."""
+    try:
+        json.dumps(body, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    except ValueError as error:
+        raise Invalid("The event holds NaN, Infinity or half a surrogate pair.") from error
 
 
 def iso(seconds: float | None) -> str | None:

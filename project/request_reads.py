@@ -40,13 +40,9 @@ class SpaceLoad:
         return self.connected_at if self.connected else self.lost_at
 
 
-_queue = (
-    select(requests.c.id).where(requests.c.space_id == bindparam("space"), is_queued).order_by(requests.c.number)
-)
+_queue = select(requests.c.id).where(requests.c.space_id == bindparam("space"), is_queued).order_by(requests.c.number)
 _history = (
-    select(transitions)
-    .where(transitions.c.request_id.in_(bindparam("ids", expanding=True)))
-    .order_by(transitions.c.id)
+    select(transitions).where(transitions.c.request_id.in_(bindparam("ids", expanding=True))).order_by(transitions.c.id)
 )
 _newest_first = (requests.c.created_at.desc(), requests.c.id.desc())
 _waiting = (

@@ -35,9 +35,7 @@ is_processing: Any = requests.c.status == literal_column(f"'{PROCESSING}'")
 
 by_id = select(requests).where(requests.c.id == bindparam("id"))
 processing_in_space = select(requests).where(requests.c.space_id == bindparam("space"), is_processing)
-count_queued = (
-    select(func.count()).select_from(requests).where(requests.c.space_id == bindparam("space"), is_queued)
-)
+count_queued = select(func.count()).select_from(requests).where(requests.c.space_id == bindparam("space"), is_queued)
 
 
 def note(

@@ -18,6 +18,7 @@ from project.errors import Conflict, DuplicateName, Invalid, NotFound
 from project.extensions import db
 from project.models import Space, User
 from project.services import services
+from project.user_rows import name_key
 from project.validation import storable
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -221,7 +222,7 @@ def _apply_inputs(space: Space, inputs: InputSwitches) -> None:
 def _owner_id(session: scoped_session[Any], username: str | None) -> int | None:
     if username is None:
         return None
-    owner_id: int | None = session.scalar(select(User.id).where(User.username_key == username.strip().lower()))
+    owner_id: int | None = session.scalar(select(User.id).where(User.username_key == name_key(username)))
     if owner_id is None:
         raise Invalid.field("owner", f'there is no user named "{username}"')
     return owner_id

@@ -26,7 +26,7 @@ from project.messages import request_body
 logger = logging.getLogger(__name__)
 
 NAMESPACE = "/"
-RESERVED_EVENTS = frozenset({"connect", "disconnect", "connect_error"})
+RESERVED_EVENTS = frozenset({"connect", "disconnect", "connect_error", "*"})
 #: Seconds between a Socket.IO disconnect and closing the transport of a peer that stays.
 LINGER = 5.0
 

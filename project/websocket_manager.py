@@ -442,9 +442,7 @@ class WebsocketManager:
         return False, None
 
     def _record(self, cell: Cell, link: AppLink, work: Work, outcome: Outcome) -> tuple[Change | None, Row | None]:
-        ending = Ending(
-            outcome.status, outcome.code, outcome.message, outcome.parts, outcome.retryable, by_result=True
-        )
+        ending = Ending(outcome.status, outcome.code, outcome.message, outcome.parts, outcome.retryable, by_result=True)
         if not self.accepting:
             return self._store.end(work.request_id, ending, self._wall(), work.attempt_id), None
         assert cell.space_id is not None

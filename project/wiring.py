@@ -32,6 +32,7 @@ from project.websocket_manager import WebsocketManager
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 #: Seconds for the apps to finish what they have when the site is stopped; the exit comes within 30 s.
 DRAIN_SECONDS = 25.0
+STOP_LOOK_SECONDS = 0.2
 #: Megabytes of a body that is not an upload.
 MAX_BODY_MB = 4
 
@@ -92,27 +93,26 @@ class Site:
         self._services: Services = app.extensions[KEY]
         self._server = concurrency.Server(listener, app)
         self._stop_requested = False
-        self._stopping = threading.Event()
         self._process_id = self._services.manager.process_id
         self._sweeper = Sweeper(self._beats())
 
     def _beats(self) -> list[Beat]:
         manager, settings = self._services.manager, self._services.settings
         return [
-            Beat("stop", 0.25, self._look_for_stop),
             Beat("tick", min(1.0, settings.grace / 4, settings.request_timeout / 4), manager.tick),
             Beat("heartbeat", 2.0, self._heartbeat),
             Beat("tokens", 3.0, self._drop_lapsed_tokens),
         ]
 
     def prepare(self) -> None:
-        """Migrate the database, make the first admin, and make good for the time in which nothing ran."""
+        """Migrate the database, make the first admin, and make good for the time in which nothing ran.
+
+        Raises :class:`SettingsError` when the first admin's name or password in the settings breaks a rule.
+        """
         settings = self._services.settings
         with self._app.app_context():
             upgrade()
-            made = first_admin.ensure_first_admin(settings)
-        if made:
-            _introduce(made)
+            first_admin.ensure_first_admin(settings)
         self._services.store.start_process(
             self._process_id, socket.gethostname(), os.getpid(), settings.grace, time.time()
         )
@@ -120,6 +120,7 @@ class Site:
     def serve(self) -> None:
         """Serve until a stop was requested and carried out."""
         threading.Thread(target=self._sweeper.run, daemon=True, name="sweeps").start()
+        threading.Thread(target=self._wait_for_stop, daemon=True, name="stop").start()
         self._server.serve()
 
     def request_stop(self) -> None:
@@ -128,10 +129,11 @@ class Site:
             os._exit(1)
         self._stop_requested = True
 
-    def _look_for_stop(self) -> None:
-        if self._stop_requested and not self._stopping.is_set():
-            self._stopping.set()
-            threading.Thread(target=self._stop, daemon=True, name="stop").start()
+    def _wait_for_stop(self) -> None:
+        """Look for the flag: a signal handler may do no more than set it."""
+        while not self._stop_requested:
+            threading.Event().wait(STOP_LOOK_SECONDS)
+        self._stop()
 
     def _stop(self) -> None:
         """Refuse new work, let the apps finish what they have, then close their transports and the server."""
@@ -142,7 +144,7 @@ class Site:
         while manager.processing() and time.monotonic() < deadline:
             threading.Event().wait(0.1)
         manager.close_all()
-        self._services.notifier.wake_all()
+        self._services.notifier.close()
         threading.Event().wait(0.2)
         self._sweeper.stop()
         self._server.stop()
@@ -159,14 +161,6 @@ class Site:
             lapsed = tokens.lapsed(live, time.time())
         for token_id in lapsed:
             self._services.manager.token_revoked(token_id)
-
-
-def _introduce(admin: first_admin.FirstAdmin) -> None:
-    """Say once who the first admin is."""
-    print(f"The first admin is {admin.username!r}.", flush=True)
-    if admin.password:
-        print(f"Password: {admin.password}", flush=True)
-        print(f"It is kept in {admin.path} (readable by you only) until it changes.", flush=True)
 
 
 def claim_folder(settings: Settings) -> object | None:

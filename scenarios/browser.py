@@ -28,14 +28,18 @@ class Answer:
     @property
     def code(self) -> str:
         """The refusal's code for programs."""
-        error = self.body.get("error")
-        return str(error.get("code", "")) if isinstance(error, dict) else ""
+        return str(self._refusal.get("code", ""))
 
     @property
     def message(self) -> str:
         """The refusal's message for people, or how the body begins."""
-        error = self.body.get("error")
-        return str(error.get("message", "")) if isinstance(error, dict) else str(self.body)[:200]
+        return str(self._refusal.get("message", "")) or str(self.body)[:200]
+
+    @property
+    def _refusal(self) -> dict[str, Any]:
+        """A request that failed has an ``error`` too, but its answer is none."""
+        error = self.body.get("error") if self.status >= 400 else None
+        return error if isinstance(error, dict) else {}
 
 
 def is_local(host: str) -> bool:

@@ -16,16 +16,7 @@ from scenarios.mock import ROOT
 from scenarios.records import FIGURES, Figure, Record, middle, shown
 from scenarios.runner import summary
 
-PACKAGES = (
-    "Flask",
-    "Flask-SocketIO",
-    "python-socketio",
-    "python-engineio",
-    "eventlet",
-    "gevent",
-    "SQLAlchemy",
-    "requests",
-)
+PACKAGES = ("Flask", "Flask-SocketIO", "python-socketio", "python-engineio", "eventlet", "gevent", "SQLAlchemy")
 BY_HAND = ("Browser compatibility tested", "Load testing completed", "Security review completed", "Sign-off obtained")
 
 

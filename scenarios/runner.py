@@ -44,7 +44,7 @@ class Screen:
 
 
 def play_all(host: str, login: Login, screen: Screen, scenarios: Sequence[Scenario] = SCENARIOS) -> list[Record]:
-    """Play all scenarios and return their records. Ctrl+C ends the run after cleaning up; what has played is returned."""
+    """Play all scenarios and return their records. Ctrl+C ends the run, after cleaning up."""
     records: list[Record] = []
     for number, scenario in enumerate(scenarios, 1):
         place = f"[{number:2}/{len(scenarios)}]"
@@ -76,3 +76,8 @@ def summary(records: Sequence[Record]) -> str:
     """Return the line that ends a run."""
     passed = sum(record.passed for record in records)
     return f"{passed} passed, {len(records) - passed} failed"
+
+
+def exit_status(records: Sequence[Record]) -> int:
+    """Return 0 only if there were scenarios and all passed, else 1."""
+    return 0 if records and all(record.passed for record in records) else 1

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from statistics import median
 from threading import Barrier
 
@@ -21,10 +22,11 @@ TABS, MANY = 3, 10
 MEASURED = 3
 
 
-@dataclass(frozen=True)
+@dataclass
 class Sent:
-    """One prompt of several at once: when it was sent and accepted (monotonic seconds), and what became of it."""
+    """One prompt of several at once: when it was sent and accepted (monotonic seconds), and its latest state."""
 
+    tab: Browser
     prompt: str
     sent: float
     accepted: float
@@ -66,11 +68,8 @@ def ten_at_once(stage: Stage) -> None:
     """Ten are open together: five sent at the same time, and five more as soon as those are accepted."""
     space = stage.space()
     app = stage.connect(space, "--delay", "0.3-0.5")
-    with ThreadPoolExecutor(2) as waves:
-        first = waves.submit(_send_together, stage, space, [stage.sign_in() for _ in range(MANY // 2)])
-        tabs = [stage.sign_in() for _ in range(MANY // 2)]
-        second = waves.submit(_send_together, stage, space, tabs)
-        sent = first.result() + second.result()
+    tabs = [stage.sign_in() for _ in range(MANY)]
+    sent = _send_together(stage, space, tabs[: MANY // 2], tabs[MANY // 2 :])
     _check_all_served(stage, app, sent)
 
 
@@ -91,22 +90,30 @@ def _prompt(what: str) -> str:
     return f"{what} {secrets.token_hex(4)}"
 
 
-def _send_together(stage: Stage, space: str, tabs: Sequence[Browser]) -> list[Sent]:
-    """Send one prompt from each tab at the same moment, and wait for all results."""
+def _send_together(stage: Stage, space: str, *waves: Sequence[Browser]) -> list[Sent]:
+    """Send one prompt from each tab of a wave at the same moment, wave after wave, and wait for all results."""
+    with ThreadPoolExecutor(sum(map(len, waves))) as people:
+        sent = [one for wave in waves for one in _send_wave(stage, space, wave, people)]
+        list(people.map(lambda one: _await_result(stage, one), sent))
+    return sent
+
+
+def _send_wave(stage: Stage, space: str, tabs: Sequence[Browser], people: ThreadPoolExecutor) -> list[Sent]:
     start = Barrier(len(tabs))
 
     def send(tab: Browser) -> Sent:
         prompt = _prompt("Together")
         start.wait(30)
         sent = time.monotonic()
-        request_id = expect(stage.submit(space, prompt, tab), 202)["id"]
-        accepted = time.monotonic()
-        request = stage.wait_final(request_id, tab)
-        stage.record.trips.append(Trip(time.monotonic() - sent))
-        return Sent(prompt, sent, accepted, request)
+        request = expect(stage.submit(space, prompt, tab), 202)
+        return Sent(tab, prompt, sent, time.monotonic(), request)
 
-    with ThreadPoolExecutor(len(tabs)) as people:
-        return list(people.map(send, tabs))
+    return list(people.map(send, tabs))
+
+
+def _await_result(stage: Stage, one: Sent) -> None:
+    one.request = stage.wait_final(one.request["id"], one.tab)
+    stage.record.trips.append(Trip(time.monotonic() - one.sent))
 
 
 def _check_all_served(stage: Stage, app: MockApp, sent: list[Sent]) -> None:
@@ -122,7 +129,7 @@ def _check_all_served(stage: Stage, app: MockApp, sent: list[Sent]) -> None:
 
 
 def _check_one_at_a_time(served: list[Sent]) -> None:
-    for before, after in zip(served, served[1:], strict=False):
+    for before, after in pairwise(served):
         ended, began = _moment(before.request, "finished_at"), _moment(after.request, "started_at")
         check(began >= ended, f"{after.request['id']} began before {before.request['id']} had ended")
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from scenarios.admin import ALL_INPUTS, Login
@@ -36,6 +39,25 @@ def expect(answer: Answer, status: int, code: str = "") -> dict[str, Any]:
     return answer.body
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl+C back until the end of the block: what is made there is then also known, and removed later."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    before = [(number, signal.getsignal(number)) for number in (signal.SIGINT, signal.SIGTERM)]
+    for number, _ in before:
+        signal.signal(number, lambda *_: held.append(1))
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
 class Stage:
     """Makes what a scenario needs, and removes it in :meth:`clear`. ``say`` prints a detail."""
 
@@ -58,6 +80,7 @@ class Stage:
         """Return one more browser with a session of its own."""
         return self._login.browser(self.host)
 
+    @uninterrupted()
     def space(self, **fields: Any) -> str:
         """Create a space with all four inputs and return its name."""
         name = f"Scenario_{int(time.time())}_{secrets.token_hex(3)}"
@@ -65,6 +88,7 @@ class Stage:
         self._spaces.append(name)
         return name
 
+    @uninterrupted()
     def token(self, space: str) -> str:
         """Make a token for the app of ``space``."""
         body = {"name": f"Scenario {space}", "scopes": ["app"], "spaces": [space]}
@@ -72,6 +96,7 @@ class Stage:
         self._tokens.append(made["id"])
         return str(made["token"])
 
+    @uninterrupted()
     def start(self, space: str, *options: str, token: str | None = None) -> MockApp:
         """Start an app for ``space`` without waiting for anything."""
         token = self.token(space) if token is None else token
@@ -123,6 +148,7 @@ class Stage:
         self.record.trips.append(Trip(answered - sent, came - sent, done - came, max(0.0, answered - done)))
         return request
 
+    @uninterrupted()
     def clear(self) -> list[str]:
         """Stop the apps and remove spaces and tokens; return what could not be removed."""
         for app in self._apps:

@@ -114,7 +114,8 @@ class Desk:
     def _adopt_running(self, request: Request) -> bool:
         """Let a computation of the same request, begun for an earlier attempt, answer the new one."""
         for attempt_id, running in self._in_hand.items():
-            if running.id == request.id and not running.cancelled.is_set():
+            if running.id == request.id and not running.cancelled.heeded:
+                running.cancelled.clear()
                 running.attempt_id, running.attempt = request.attempt_id, request.attempt
                 self._in_hand[request.attempt_id] = self._in_hand.pop(attempt_id)
                 return True
@@ -124,7 +125,7 @@ class Desk:
         self._in_hand.pop(request.attempt_id, None)
         if answer is None or served.refusal:
             return
-        seconds, reusable = time.monotonic() - request.received, not request.cancelled.is_set()
+        seconds, reusable = time.monotonic() - request.received, not request.cancelled.heeded
         answer = in_size(answer, served.event_kb - ENVELOPE_KB)
         self._outbox.keep(Kept(request.id, request.attempt_id, served.name, answer, seconds, reusable))
 

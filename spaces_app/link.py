@@ -113,6 +113,12 @@ class Link:
             except OSError:
                 logger.debug("The transport was gone already")
 
+    def release(self) -> None:
+        """Give the socket of a lost connection back; the library would leave that to the garbage collector."""
+        ws = self._sio.eio.ws
+        if ws:
+            ws.shutdown()
+
     def _listen(self) -> None:
         for event in self.HEARD:
             self._sio.on(event, self._hearer(event))

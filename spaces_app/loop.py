@@ -55,7 +55,9 @@ class Loop:
         self._link: Link | None = None
         self._previous: Link | None = None
         self._opened = False
+        self._refused_here = False
         self._unanswered: set[str] = set()
+        self._cut_short: set[str] = set()
         self._answer_by = self._retry_at = 0.0
         self._end_by: float | None = None
         self._stop_by: float | None = None
@@ -143,6 +145,14 @@ class Loop:
         if self._stop_by is not None and (now >= self._stop_by or not self._opened or not self._desk.unsettled):
             self._end("stopped", "")
         if self._end_by is not None and now >= self._end_by:
+            self._end_or_go_on()
+
+    def _end_or_go_on(self) -> None:
+        """Come back for the spaces that a refusal of another one cut short; else that was the end."""
+        self._end_by = None
+        if self._refused_here and any(not self._spaces[key].refusal for key in self._cut_short):
+            self._previous = None
+        else:
             self._end("disconnected", END_MESSAGE)
 
     def _look_after(self, link: Link, now: float) -> None:
@@ -157,7 +167,7 @@ class Loop:
         if self._previous and self._previous.ended_by_site():
             self._end("disconnected", END_MESSAGE)
             return
-        self._opened = False
+        self._opened = self._refused_here = False
         self._link = self._dial(self)
         self._link.open()
 
@@ -166,9 +176,10 @@ class Loop:
             return
         self._opened = True
         self._answer_by = time.monotonic() + ANSWER_SECONDS
-        self._unanswered = {key for key, served in self._spaces.items() if not served.refusal}
-        for key in list(self._unanswered):
-            self._register(link, self._spaces[key])
+        wanted = [served for served in self._spaces.values() if not served.refusal]
+        self._unanswered = {key_of(served.name) for served in wanted}
+        for served in wanted:
+            self._register(link, served)
 
     def _register(self, link: Link, served: Served) -> None:
         resume = self._desk.claims(served.name)
@@ -200,7 +211,7 @@ class Loop:
 
     def _drop(self, served: Served, refusal: Refusal) -> None:
         """Serve this space no longer."""
-        served.refusal, served.registered = refusal, False
+        served.refusal, served.registered, self._refused_here = refusal, False, True
         self._unanswered.discard(key_of(served.name))
         self._desk.forget_space(served.name)
         self._observer.on_refused(served.name, refusal.code, refusal.message)
@@ -217,6 +228,7 @@ class Loop:
         for served in self._spaces.values():
             served.registered = False
         self._desk.connection_lost()
+        self._cut_short = set(self._unanswered)
         self._retry_later()
         if link.ended_by_site():
             # A refusal that explains it may still be in another thread of the library.
@@ -227,6 +239,8 @@ class Loop:
     def _retry_later(self) -> float:
         """Let go of the connection and return the seconds until the next try."""
         delay = self._backoff.next()
+        if self._link:
+            self._link.release()
         self._previous, self._link, self._opened = self._link, None, False
         self._unanswered.clear()
         self._retry_at = time.monotonic() + delay

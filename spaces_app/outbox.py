@@ -29,7 +29,7 @@ FINAL = REFUSED_ATTEMPT | {"accepted", "duplicate", "unknown_request", "already_
 
 @dataclass
 class Kept:
-    """A finished result. ``space`` is the name as the app gave it; ``reusable`` lets it answer a later attempt."""
+    """A finished result. ``space`` is the name as the app gave it; ``reusable``: it may answer a later attempt."""
 
     request_id: str
     attempt_id: str

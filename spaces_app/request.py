@@ -12,6 +12,29 @@ from typing import Any
 Progress = Callable[["Request", float | None, str | None], None]
 
 
+class Cancelled(threading.Event):
+    """Set when nobody waits for the answer any more; remembers whether the handler has looked and seen it.
+
+    A handler that never saw it has computed a full answer, which can still answer a later attempt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heeded = False
+
+    def is_set(self) -> bool:
+        """Return whether nobody waits any more."""
+        return self._note(super().is_set())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds for the cancel and return whether it came."""
+        return self._note(super().wait(timeout))
+
+    def _note(self, answer: bool) -> bool:
+        self.heeded = self.heeded or answer
+        return answer
+
+
 class NoAnswer(Exception):
     """Raised by a handler that sends no result at all. Only good for testing how a site copes."""
 
@@ -41,7 +64,7 @@ class Request:
     files: list[dict[str, Any]]
     deadline_at: datetime | None
     timeout_seconds: float | None
-    cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+    cancelled: Cancelled = field(default_factory=Cancelled, repr=False)
     received: float = field(default_factory=time.monotonic, repr=False)
     _progress: Progress = field(default=_unheard, repr=False)
 

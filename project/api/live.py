@@ -128,7 +128,7 @@ def _follow(space_id: int, looker: Looker, seen: Cursor | None, since: float, se
     ends = time.time() + seconds
     with _subscribed(space_id, looker) as subscription:
         watch = _Watch(space_id, looker, since, afresh=seen is None)
-        while seen and (pause := watch.pause(seen, ends)) > 0:
+        while seen and not services().notifier.closed and (pause := watch.pause(seen, ends)) > 0:
             db.session.remove()
             subscription.wait(pause)
             watch.look_again(subscription.woken_by())

@@ -76,7 +76,7 @@ class PreferHeader(Shape):
     model_config = ConfigDict(extra="ignore")
 
     prefer: str | None = Field(
-        None, alias="Prefer", description="`wait=n`: answer 200 with the final object if it comes in n (1 to 55) seconds"
+        None, alias="Prefer", description="`wait=n`: 200 with the final object if it comes in n (1 to 55) seconds"
     )
 
 

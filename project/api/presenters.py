@@ -62,7 +62,7 @@ def visible_seq(row: Row, progress: Progress | None) -> int:
 
 
 def request_object(
-    row: Row, position: int | None, progress: Progress | None, transitions: Sequence[Row]
+    row: Row, position: int | None, progress: Progress | None, transitions: Sequence[Any]
 ) -> dict[str, Any]:
     """Return the request object. Transitions that came after ``row`` was read are left out, so that all fits."""
     seen = transitions[: row["seq"] // SEQ_STEP]
@@ -98,7 +98,7 @@ def urls(request_id: str) -> dict[str, str]:
 
 def present(site: Services, row: Row) -> dict[str, Any]:
     """Return the request object of ``row`` as things stand now."""
-    history = site.store.transitions(row["id"])
+    history = site.store.transitions(row["id"]) if row["seq"] > SEQ_STEP else [_first_transition(row)]
     return request_object(row, site.store.position(row), site.manager.progress(row["id"]), history)
 
 
@@ -131,7 +131,12 @@ def _error(row: Row) -> dict[str, Any] | None:
     return {"code": row["error_code"], "message": row["error_message"], "retryable": row["retryable"]}
 
 
-def _transition(row: Row) -> dict[str, Any]:
+def _first_transition(row: Row) -> dict[str, Any]:
+    """Return what is kept of a request that nothing happened to yet, without asking for it."""
+    return {"at": row["created_at"], "from_state": None, "to_state": QUEUED, "attempt": 0, "code": None}
+
+
+def _transition(row: Any) -> dict[str, Any]:
     return {
         "at": iso(row["at"]),
         "from": row["from_state"],

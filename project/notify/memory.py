@@ -19,9 +19,9 @@ class Subscription:
 
     def wait(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; True when woken. Can wait again afterwards."""
-        woken = self._event.wait(max(0.0, timeout))
+        woken = not self._notifier.closed and self._event.wait(max(0.0, timeout))
         self._event.clear()
-        return woken
+        return woken and not self._notifier.closed
 
     def wake(self, topic: str) -> None:
         """Wake the waiter, now or at its next wait."""
@@ -51,6 +51,7 @@ class MemoryNotifier:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.closed = False
         self._topics: dict[str, set[Subscription]] = defaultdict(set)
 
     def publish(self, topic: str) -> None:
@@ -78,9 +79,10 @@ class MemoryNotifier:
                     if not waiting:
                         del self._topics[topic]
 
-    def wake_all(self) -> None:
-        """Wake every waiter, so that held calls answer before the server stops."""
+    def close(self) -> None:
+        """Let every wait end unwoken, now and from now on, so that held calls answer before the server stops."""
         with self._lock:
+            self.closed = True
             waiting = {subscription for group in self._topics.values() for subscription in group}
         for subscription in waiting:
             for topic in subscription.topics:

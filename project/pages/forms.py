@@ -77,7 +77,7 @@ class RegisterForm(FlaskForm):
         description="Shown to the apps that get your requests.",
     )
     password = PasswordField("Password", [InputRequired(NOTHING_TYPED)])
-    confirm = PasswordField("Repeat the password", [SameAs("password")])
+    confirm = PasswordField("Repeat the password", [SameAs("password")], id="repeat")
 
 
 class ChangePasswordForm(FlaskForm):
@@ -85,7 +85,7 @@ class ChangePasswordForm(FlaskForm):
 
     current_password = PasswordField("Current password", [InputRequired(NOTHING_TYPED)])
     new_password = PasswordField("New password", [InputRequired(NOTHING_TYPED)])
-    confirm = PasswordField("Repeat the new password", [SameAs("new_password")])
+    confirm = PasswordField("Repeat the new password", [SameAs("new_password")], id="repeat")
 
 
 class DeleteAccountForm(FlaskForm):

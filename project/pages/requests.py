@@ -51,7 +51,7 @@ def request_page(request_id: str) -> str:
 
 @login_required
 def card(request_id: str) -> str:
-    """Return one card alone; the script puts it in place when the request has changed. ``view``: space, list or alone."""
+    """Return one card alone, for the script to put in place of an old one. ``view``: space, list or alone."""
     shown = card_of(readable_request(request_id))
     return render_template("pages/card.html", card=shown, view=request.args.get("view", "space"))
 

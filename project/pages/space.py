@@ -9,7 +9,7 @@ from flask import redirect, render_template, request, url_for
 from flask_login import current_user, login_required
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
-from wtforms import Field, TextAreaField
+from wtforms import Field, TextAreaField, ValidationError
 from wtforms.validators import DataRequired, Length
 
 from project import space_admin
@@ -44,8 +44,11 @@ def _unix_lines(text: str | None) -> str | None:
 
 
 def _can_be_kept(_form: FlaskForm, field: Field) -> None:
-    """Refuse what no database keeps. Raises :class:`ValueError`, as a form's rules do."""
-    storable(field.data or "")
+    """Refuse what no database keeps."""
+    try:
+        storable(field.data or "")
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
 
 class PromptForm(FlaskForm):
@@ -121,7 +124,6 @@ def _draw(space: Space, form: PromptForm, refused: SpacesError | None = None) ->
         connect_code=snippets.connect_code(host, space.name),
         api_code=snippets.api_code(host, space.name),
         limits=space_limits(space, settings),
-        prompt_chars=settings.max_prompt_chars,
         queue_ttl=settings.queue_ttl,
     )
 

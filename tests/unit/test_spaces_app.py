@@ -199,6 +199,24 @@ class TestDesk:
         table.finish()
         assert [one["attempt_id"] for one in table.sent_now()] == ["a2"]
 
+    def test_a_computation_that_never_saw_its_cancel_answers_the_next_attempt(self, table: DeskTable) -> None:
+        table.take()
+        table.desk.cancel("a1", "stale_attempt")
+        table.take(attempt_id="a2", attempt=2, redelivered=True)
+        assert len(table.lane.lined_up) == 1
+        assert not table.lane.lined_up[0].cancelled.is_set()
+
+    def test_a_computation_that_saw_its_cancel_is_done_again(self, table: DeskTable) -> None:
+        table.take()
+        table.desk.cancel("a1", "stale_attempt")
+        assert table.lane.lined_up[0].cancelled.is_set()
+        table.take(attempt_id="a2", attempt=2, redelivered=True)
+        assert len(table.lane.lined_up) == 2
+        table.finish(0)
+        assert table.desk.claims("cats") != []
+        table.take(attempt_id="a3", attempt=3, redelivered=True)
+        assert [claim["attempt_id"] for claim in table.desk.claims("cats")] == ["a3", "a1"]
+
     def test_the_same_delivery_twice_is_one(self, table: DeskTable) -> None:
         table.take()
         table.take()

@@ -81,7 +81,9 @@ def test_a_valid_token_says_whose_it_is_and_what_it_may(ann: User) -> None:
 # When they stop
 
 
-@pytest.mark.parametrize("text", ["", "spaces_", "spaces_unknown", "x" * 60, "spaces_" + "a" * 1_000_000, "spaces_\ud800"])
+@pytest.mark.parametrize(
+    "text", ["", "spaces_", "spaces_unknown", "x" * 60, "spaces_" + "a" * 1_000_000, "spaces_\ud800"]
+)
 def test_an_unknown_token_is_nobody(text: str) -> None:
     assert tokens.verify(text, NOW) is None
 

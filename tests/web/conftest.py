@@ -56,8 +56,8 @@ class Program:
 class RemoteApp:
     """An app on the Socket.IO test client."""
 
-    def __init__(self, app: Flask, token: str) -> None:
-        self.socket = app.extensions["socketio"].test_client(app, auth={"token": token})
+    def __init__(self, app: Flask, token: str | None) -> None:
+        self.socket = app.extensions["socketio"].test_client(app, auth={"token": token} if token else None)
         self.received: list[dict[str, Any]] = []
 
     def next(self, name: str) -> dict[str, Any]:
@@ -71,6 +71,13 @@ class RemoteApp:
                     return event["args"][0]
             threading.Event().wait(0.005)
         raise AssertionError(f"no {name} within {SECONDS:g} s, but {self.received}")
+
+    def wait_for_dismissal(self) -> None:
+        """Wait until the site has disconnected this app."""
+        deadline = time.monotonic() + SECONDS
+        while self.socket.is_connected():
+            assert time.monotonic() < deadline, f"still connected after {SECONDS:g} s"
+            threading.Event().wait(0.005)
 
     def register(self, space: str) -> dict[str, Any]:
         self.socket.emit("register", {"space_name": space})
@@ -113,12 +120,12 @@ def admin(program: Callable[..., Program]) -> Program:
 
 
 @pytest.fixture
-def connect(app: Flask, program: Callable[..., Program]) -> Iterator[Callable[[str], RemoteApp]]:
-    """Connect an app to a space and return it."""
+def connect(app: Flask, program: Callable[..., Program]) -> Iterator[Callable[..., RemoteApp]]:
+    """Connect an app to a space, with a token of ``owner`` or without one, and return it."""
     connected: list[RemoteApp] = []
 
-    def make(space: str) -> RemoteApp:
-        remote = RemoteApp(app, str(program("admin", "app").token))
+    def make(space: str, owner: str | None = "admin") -> RemoteApp:
+        remote = RemoteApp(app, program(owner, "app").token if owner else None)
         answer = remote.register(space)
         assert answer["success"], answer
         connected.append(remote)

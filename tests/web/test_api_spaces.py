@@ -192,6 +192,28 @@ def test_a_connected_app_shows(visitor, make_space, connect):
     assert space["last_connected_at"].endswith("Z")
 
 
+def test_an_app_without_a_token_must_go_when_that_is_switched_off(admin, make_space, connect):
+    make_space("cats", allow_app_without_token=True)
+    remote = connect("cats", owner=None)
+    assert admin.patch("spaces/cats", json={"allow_app_without_token": False}).json["connected"] is False
+    remote.wait_for_dismissal()
+
+
+def test_the_old_owners_app_must_go_with_its_owner(admin, make_user, make_space, connect):
+    for name in ("ann", "bob"):
+        make_user(name)
+    make_space("cats", owner="ann")
+    remote = connect("cats", owner="ann")
+    assert admin.patch("spaces/cats", json={"owner": "bob"}).json["connected"] is False
+    remote.wait_for_dismissal()
+
+
+def test_other_changes_leave_the_app_connected(admin, make_space, connect):
+    make_space("cats", allow_app_without_token=True)
+    connect("cats", owner=None)
+    assert admin.patch("spaces/cats", json={"title": "Chats", "timeout_seconds": 5}).json["connected"] is True
+
+
 def test_too_many_changes_answer_429_with_a_time(admin):
     for number in range(300):
         admin.patch(f"spaces/none{number}", json={})

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,13 @@ from tests.site_process import ROOT, SiteProcess, free_port, wait_until
 Start = Callable[..., Program]
 JAVASCRIPT = ROOT / "examples" / "javascript"
 REFUSED_STATUS = 2
+SLOW_MODEL = """
+import time
+
+def answer(prompt):
+    time.sleep(1)
+    return prompt
+"""
 
 
 class Running:
@@ -208,10 +216,11 @@ class TestRefusals:
         assert refused.wait_exit() == REFUSED_STATUS
         assert "unknown_space" in refused.output()
 
+    @pytest.mark.parametrize("names", ["{space},no-such-space", "no-such-space,{space}"])
     def test_one_refused_space_does_not_stop_the_others(
-        self, site: SiteProcess, admin: HttpCaller, space: str, token: str, program: Start
+        self, site: SiteProcess, admin: HttpCaller, space: str, token: str, program: Start, names: str
     ) -> None:
-        app = mock_app(program, site, f"{space},no-such-space", token)
+        app = mock_app(program, site, names.format(space=space), token)
         app.wait_for("Registration successful")
         app.wait_for("unknown_space")
         assert admin.wait_final(admin.submit(space, "hello")["id"])["status"] == "completed"
@@ -364,12 +373,15 @@ class TestAwayAndBack:
         assert computed == ["prompt 0", "prompt 1", "prompt 2"]
 
     def test_a_redelivered_request_is_answered_from_the_kept_result(
-        self, own_site: Callable[..., SiteProcess], program: Start
+        self, own_site: Callable[..., SiteProcess], program: Start, tmp_path: Path
     ) -> None:
         site = own_site(SPACES_GRACE=1, SPACES_PING_INTERVAL=1, SPACES_PING_TIMEOUT=1).start()
         admin = site.admin()
         space = admin.make_space(queue_when_offline=True)
-        app = mock_app(program, site, space, admin.make_token(spaces=[space]), "--delay", "1")
+        (tmp_path / "slow_model.py").write_text(SLOW_MODEL)
+        words = ("--host", site.url, "--spaces", space, "--handler", "slow_model:answer")
+        token = admin.make_token(spaces=[space])
+        app = program("python", "mock_app.py", *words, SPACES_TOKEN=token, PYTHONPATH=str(tmp_path))
         app.wait_for("Registration successful")
         request_id = admin.submit(space, "hello")["id"]
         app.wait_for("[REQUEST]")

@@ -23,13 +23,11 @@ from project.validation import parse
 
 COLUMNS = (
     Column("name", "Name", Space.name_key),
-    Column("title", "Title", func.lower(Space.title)),
     Column("app", "App"),
     Column("waiting", "Waiting"),
     Column("visibility", "Visibility", Space.visibility),
     Column("enabled", "State", Space.enabled),
     Column("owner", "Owner", User.username_key),
-    Column("created", "Made", Space.created_at),
 )
 KINDS = ("prompt", "audio", "video", "file")
 PLAIN = ("title", "description", "visibility", "queue_when_offline", "allow_app_without_token")

@@ -15,7 +15,6 @@ from project.pages.tables import Column, from_statement
 
 COLUMNS = (
     Column("name", "Name", func.lower(Token.name)),
-    Column("prefix", "Begins with", Token.prefix),
     Column("user", "Made by", User.username_key),
     Column("scopes", "May"),
     Column("spaces", "Spaces"),

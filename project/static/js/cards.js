@@ -2,9 +2,13 @@
 import { api, apiPath, fragment } from "./api.js";
 import { showTimes, toast } from "./site.js";
 
-const FINAL = { completed: "Completed", failed: "Failed", cancelled: "Cancelled", timed_out: "Timed out" };
+const WORDS = {
+  queued: "Queued", processing: "Processing",
+  completed: "Completed", failed: "Failed", cancelled: "Cancelled", timed_out: "Timed out",
+};
+const OPEN = new Set(["queued", "processing"]);
 
-export const isFinal = (status) => status in FINAL;
+export const isFinal = (status) => !OPEN.has(status);
 export const cardOf = (id) => document.querySelector(`[data-request="${CSS.escape(id)}"]`);
 
 const ordinal = (number) => {
@@ -57,19 +61,19 @@ export async function show(request, added = () => {}) {
   if (!moved) return update(old, request);
   if (isFinal(old.dataset.status)) return;
   await redraw(request.id, old);
-  if (isFinal(request.status)) announce(request);
+  announce(request);
 }
 
 const title = document.title;
 let unread = 0;
 
-// Says that a request ended: aloud for screen readers, and in the title while the tab is in the background.
+// Says what became of a request: aloud for screen readers; an end also in the title while the tab is in the background.
 function announce(request) {
-  const region = document.querySelector("[data-announce]");
-  write(region, `A request has ended: ${FINAL[request.status]}.`);
-  if (!document.hidden) return;
+  const prompt = request.input.prompt.slice(0, 40);
+  document.getElementById("announce").textContent = `${WORDS[request.status]}: ${prompt}`;
+  if (!document.hidden || !isFinal(request.status)) return;
   unread += 1;
-  document.title = `(${unread}) ${FINAL[request.status]} · ${title}`;
+  document.title = `(${unread}) ${WORDS[request.status]} · ${title}`;
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -1,0 +1,214 @@
+"""Fixtures of the fault tests: real sites with short times, and apps that misbehave.
+
+A failed test shows what its sites and programs printed meanwhile, and what its apps heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.faults.apps import FaultApp, RawPeer
+from tests.http_caller import HttpCaller
+from tests.program import Program
+from tests.site_process import SiteProcess, wait_until
+
+A = TypeVar("A", FaultApp, RawPeer)
+
+GRACE = 1.5
+ACK_SECONDS = 1.0
+TIMEOUT = 2.0
+EVENT_KB = 20
+MODES = ("eventlet", "gevent", "threading")
+#: Sites that run in each mode; the others run in the mode of the test run.
+every_mode = pytest.mark.parametrize("site", MODES, indirect=True)
+
+SHORT_TIMES = {
+    "SPACES_GRACE": GRACE,
+    "SPACES_ACK_TIMEOUT": ACK_SECONDS,
+    "SPACES_REQUEST_TIMEOUT": TIMEOUT,
+    "SPACES_MAX_EVENT_KB": EVENT_KB,
+}
+
+
+@dataclass
+class Logs:
+    """What a failed test shows."""
+
+    sites: list[tuple[SiteProcess, int]] = field(default_factory=list)
+    programs: list[Program] = field(default_factory=list)
+    apps: list[Any] = field(default_factory=list)
+
+    def watch(self, site: SiteProcess) -> None:
+        """Show what the site prints from now on."""
+        self.sites.append((site, len(site.output()) if site.log.exists() else 0))
+
+    def of_sites(self) -> str:
+        """Return what the sites printed since they are watched."""
+        return "\n".join(site.output()[start:] for site, start in self.sites)
+
+    def __str__(self) -> str:
+        printed = [f"--- site:\n{self.of_sites()}"]
+        printed += [f"--- {one.process.args!r}:\n{one.output()}" for one in self.programs]
+        return "\n".join([*printed, *(f"--- {type(one).__name__}: {vars(one)}" for one in self.apps)])
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome: Any = yield
+    report, logs = outcome.get_result(), getattr(item, "funcargs", {}).get("logs")
+    if report.failed and logs:
+        report.sections.append(("both sides", str(logs)))
+
+
+@pytest.fixture
+def logs() -> Iterator[Logs]:
+    """What the test's sites, programs and apps say. No fault of an app may surprise the site."""
+    kept = Logs()
+    yield kept
+    assert "Traceback" not in kept.of_sites(), f"an error nobody foresaw:\n{kept.of_sites()}"
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | None], SiteProcess]]:
+    """Running sites with short times, one a mode, shared by all tests of this folder."""
+    running: dict[str | None, SiteProcess] = {}
+
+    def in_mode(mode: str | None) -> SiteProcess:
+        if mode not in running:
+            folder = tmp_path_factory.mktemp(f"site-{mode or 'default'}")
+            running[mode] = SiteProcess(folder, async_mode=mode, **SHORT_TIMES).start()  # type: ignore[arg-type]
+        return running[mode]
+
+    yield in_mode
+    for site in running.values():
+        site.kill9()
+
+
+@pytest.fixture
+def site(sites: Callable[[str | None], SiteProcess], request: pytest.FixtureRequest, logs: Logs) -> SiteProcess:
+    """A running site with short times, shared with other tests; in the mode that the test is parametrised with."""
+    found = sites(getattr(request, "param", None))
+    logs.watch(found)
+    return found
+
+
+@pytest.fixture(scope="session")
+def admins() -> dict[str, HttpCaller]:
+    """The signed-in first admin of each shared site."""
+    return {}
+
+
+@pytest.fixture
+def admin(site: SiteProcess, admins: dict[str, HttpCaller]) -> HttpCaller:
+    """The first admin of the shared site, signed in."""
+    if site.url not in admins:
+        admins[site.url] = site.admin()
+    return admins[site.url]
+
+
+@pytest.fixture
+def own_site(tmp_path: Path, logs: Logs) -> Iterator[Callable[..., SiteProcess]]:
+    """Start sites that this test may stop, kill and restart; all are gone afterwards."""
+    made: list[SiteProcess] = []
+
+    def make(**settings: Any) -> SiteProcess:
+        made.append(SiteProcess(tmp_path / f"site{len(made)}", **(SHORT_TIMES | settings)))
+        logs.watch(made[-1])
+        return made[-1].start()
+
+    yield make
+    for one in made:
+        one.kill9()
+
+
+@pytest.fixture
+def space(admin: HttpCaller) -> str:
+    """A space in which an app may take 30 s, so that only tests of the timeout see it."""
+    return admin.make_space(timeout_seconds=30)
+
+
+@pytest.fixture
+def token(admin: HttpCaller, space: str) -> str:
+    """An app token for the space."""
+    return admin.make_token(spaces=[space])
+
+
+@pytest.fixture
+def started(logs: Logs) -> Iterator[Callable[[A], A]]:
+    """Hand an app or a raw peer over, to be shown on failure and closed afterwards."""
+
+    def keep(app: A) -> A:
+        logs.apps.append(app)
+        return app
+
+    yield keep
+    for app in logs.apps:
+        app.close()
+
+
+@pytest.fixture
+def connect(
+    site: SiteProcess, space: str, token: str, started: Callable[[FaultApp], FaultApp]
+) -> Callable[..., Any]:
+    """Connect an app of the given kind to the site, registered for the test's space."""
+
+    def make(kind: type[FaultApp], **register: Any) -> FaultApp:
+        return started(kind(site.url, token)).serve(space, **register)
+
+    return make
+
+
+@pytest.fixture
+def program(tmp_path: Path, logs: Logs) -> Iterator[Callable[..., Program]]:
+    """Start programs that are ended after the test."""
+
+    def start(*command: str, **environment: str) -> Program:
+        one = Program(list(command), tmp_path / f"program{len(logs.programs)}.log", environment)
+        logs.programs.append(one)
+        return one
+
+    yield start
+    for one in logs.programs:
+        one.kill()
+
+
+def wait_status(caller: HttpCaller, request_id: str, status: str, seconds: float = 10.0) -> dict[str, Any]:
+    """Wait until the request has this status and return the request object."""
+    seen: dict[str, Any] = {}
+
+    def look() -> bool:
+        seen.update(caller.request(request_id))
+        return bool(seen["status"] == status)
+
+    try:
+        wait_until(look, f"request {request_id} is {status}", seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; it is {seen}") from None
+    return seen
+
+
+def wait_connected(caller: HttpCaller, space: str, connected: bool = True, seconds: float = 10.0) -> None:
+    """Wait until the space is seen as connected, or not."""
+    what = f"{space} is {'connected' if connected else 'not connected'}"
+    wait_until(lambda: caller.space(space)["connected"] is connected, what, seconds)
+
+
+def text_of(request: dict[str, Any]) -> str:
+    """Return the text of a completed request."""
+    assert request["status"] == "completed", request
+    return str(request["output"][0]["text"])
+
+
+def ending(request: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the status and the error code."""
+    return request["status"], (request["error"] or {}).get("code")
+
+
+def steps(request: dict[str, Any]) -> list[tuple[str, int, str | None]]:
+    """Return the transitions as (to, attempt, code)."""
+    return [(one["to"], one["attempt"], one["code"]) for one in request["transitions"]]
