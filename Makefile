@@ -9,7 +9,7 @@ RUN_STAMP := .venv/.ready-to-run
 DEV_STAMP := .venv/.ready-to-test
 JS := examples/javascript
 JS_STAMP := $(JS)/node_modules/.package-lock.json
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 
 .PHONY: help demo run test test-setup mock-app test-basic test-verbose check test-long bench js
 

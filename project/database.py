@@ -26,6 +26,7 @@ from project.errors import DatabaseAway
 BUSY_SECONDS = 5.0
 BUSY_TIMEOUT_MS = 50
 WRITE_OPTION = "spaces_write"
+READ_OPTION = "spaces_read"
 
 
 class Database:
@@ -40,9 +41,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection for reading. Raises :class:`DatabaseAway` when the database does not answer."""
+        """Yield a connection for reading; each statement sees what was committed before it.
+
+        Raises :class:`DatabaseAway` when the database does not answer.
+        """
         with _away_if_broken(), self.engine.connect() as connection:
-            yield connection
+            yield connection.execution_options(**{READ_OPTION: True})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -134,8 +138,9 @@ def _prepare_sqlite(engine: Engine, synchronous: str) -> None:
 
     @event.listens_for(engine, "begin")
     def _on_begin(connection: Connection) -> None:
-        write = connection.get_execution_options().get(WRITE_OPTION)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get(READ_OPTION):
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")
 
 
 def lock_folder(folder: Path) -> object | None:

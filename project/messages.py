@@ -122,11 +122,16 @@ class InferenceResult(Message):
 def parts_of(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Read a result object as parts: its own ``parts``, or text by well-known keys and the rest as one JSON part."""
     if "parts" in result:
-        return [part.model_dump(exclude_none=True) for part in parse(Parts, result).parts]
+        return [_as_dict(part) for part in parse(Parts, result).parts]
     texts = {key: result[key] for key in TEXT_KEYS if isinstance(result.get(key), str)}
     rest = {key: value for key, value in result.items() if key not in texts}
     parts: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts.values()]
     return [*parts, {"type": "json", "data": rest}] if rest or not parts else parts
+
+
+def _as_dict(part: TextPart | JsonPart) -> dict[str, Any]:
+    """Return a part without a name that it has not; JSON's own null stays."""
+    return part.model_dump(exclude={"name"} if part.name is None else None)
 
 
 def parse(model: type[M], body: object) -> M:

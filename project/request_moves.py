@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import String, bindparam, exists, insert, literal_column, select, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
@@ -23,7 +23,6 @@ from project.request_tables import (
     note,
     processing_in_space,
     requests,
-    required,
 )
 
 MESSAGES = {
@@ -35,16 +34,21 @@ MESSAGES = {
     "app_disconnected": "The app went away while it was working, as often as it may.",
 }
 
+_others = requests.alias("others")
 _oldest = (
-    select(requests)
-    .where(requests.c.space_id == bindparam("space"), is_queued)
-    .where(requests.c.expires_at > bindparam("now"))
+    select(requests.c.id)
+    .where(requests.c.space_id == bindparam("b_space"), is_queued)
+    .where(requests.c.expires_at > bindparam("b_now"))
     .order_by(requests.c.number)
     .limit(1)
+    .scalar_subquery()
+)
+_none_processing = ~exists().where(
+    _others.c.space_id == bindparam("b_space"), _others.c.status == literal_column(f"'{PROCESSING}'")
 )
 _take = (
     update(requests)
-    .where(requests.c.id == bindparam("b_id"), is_queued)
+    .where(requests.c.id == _oldest, is_queued, _none_processing)
     .values(
         status=PROCESSING,
         attempt=requests.c.attempt + 1,
@@ -55,6 +59,16 @@ _take = (
         queue_left=requests.c.expires_at - bindparam("b_now"),
         seq=requests.c.seq + SEQ_STEP,
     )
+    .returning(requests)
+)
+_open_attempt = insert(attempts)
+_close_attempt = update(attempts).where(attempts.c.attempt_id == bindparam("b_attempt_id"))
+_locked = by_id.with_for_update()
+_move = (
+    update(requests)
+    .where(requests.c.id == bindparam("b_id"), requests.c.status == bindparam("b_status"))
+    .where(requests.c.attempt_id.is_not_distinct_from(bindparam("b_attempt_id", type_=String)))
+    .values(seq=requests.c.seq + SEQ_STEP)
 )
 _holder = select(attempts.c.connection_id).where(attempts.c.attempt_id == bindparam("attempt"))
 
@@ -65,42 +79,44 @@ def claim(connection: SqlConnection, space_id: int, app: AppLink, now: float) ->
     When that one was given to this very connection, it is returned again: the caller, who has nothing in
     hand, lost the answer to a claim that was committed.
     """
+    taken = take(connection, space_id, app, now)
+    if taken:
+        return taken
     processing = connection.execute(processing_in_space, {"space": space_id}).mappings().first()
-    if processing:
-        holder = connection.execute(_holder, {"attempt": processing["attempt_id"]}).scalar_one_or_none()
-        return processing if holder == app.connection_id else None
-    row = connection.execute(_oldest, {"space": space_id, "now": now}).mappings().first()
+    if processing is None:
+        return None
+    holder = connection.execute(_holder, {"attempt": processing["attempt_id"]}).scalar_one_or_none()
+    return processing if holder == app.connection_id else None
+
+
+def take(connection: SqlConnection, space_id: int, app: AppLink, now: float) -> RowMapping | None:
+    """Start the next attempt of the oldest queued request, unless one is processing."""
+    attempt_id = secrets.token_hex(16)
+    row = connection.execute(_take, {"b_space": space_id, "b_now": now, "b_attempt_id": attempt_id}).mappings().first()
     if row is None:
         return None
-    attempt_id = secrets.token_hex(16)
-    if not connection.execute(_take, {"b_id": row["id"], "b_attempt_id": attempt_id, "b_now": now}).rowcount:
-        return None
-    taken = required(connection, row["id"])
-    _open_attempt(connection, taken, app, now)
-    note(connection, row["id"], now, QUEUED, PROCESSING, taken["attempt"], None)
-    return taken
-
-
-def _open_attempt(connection: SqlConnection, row: RowMapping, app: AppLink, now: float) -> None:
     connection.execute(
-        insert(attempts).values(
-            attempt_id=row["attempt_id"],
-            request_id=row["id"],
-            number=row["attempt"],
-            space_id=row["space_id"],
-            token_id=app.token_id,
-            connection_id=app.connection_id,
-            handed_at=now,
-            by_result=False,
-        )
+        _open_attempt,
+        {
+            "attempt_id": attempt_id,
+            "request_id": row["id"],
+            "number": row["attempt"],
+            "space_id": space_id,
+            "token_id": app.token_id,
+            "connection_id": app.connection_id,
+            "handed_at": now,
+            "by_result": False,
+        },
     )
+    note(connection, row["id"], now, QUEUED, PROCESSING, row["attempt"], None)
+    return row
 
 
 def end(
     connection: SqlConnection, request_id: str, ending: Ending, now: float, attempt_id: str | None = None
 ) -> Change | None:
     """End an open request (of the given attempt, if one is named); None when it was not so any more."""
-    row = connection.execute(by_id.with_for_update(), {"id": request_id}).mappings().first()
+    row = connection.execute(_locked, {"id": request_id}).mappings().first()
     if row is None or row["status"] not in OPEN_STATES or (attempt_id and row["attempt_id"] != attempt_id):
         return None
     ended = {
@@ -111,9 +127,9 @@ def end(
         "retryable": ending.retryable,
         "finished_at": now,
     }
-    if not _move(connection, row, ended, now):
+    if not _moved(connection, row, ended, now):
         return None
-    _close_attempt(connection, row["attempt_id"], now, ending.by_result)
+    _closed(connection, row["attempt_id"], now, ending.by_result)
     note(connection, request_id, now, row["status"], ending.status, row["attempt"], ending.code)
     return Change(request_id, row["user_id"], row["space_id"], ending.status)
 
@@ -129,9 +145,9 @@ def give_back(connection: SqlConnection, row: RowMapping, now: float) -> Change 
         "started_at": None,
         "expires_at": now + row["queue_left"],
     }
-    if not _move(connection, row, waiting, now):
+    if not _moved(connection, row, waiting, now):
         return None
-    _close_attempt(connection, row["attempt_id"], now, False)
+    _closed(connection, row["attempt_id"], now, False)
     note(connection, row["id"], now, PROCESSING, QUEUED, row["attempt"], "app_disconnected")
     return Change(row["id"], row["user_id"], row["space_id"], QUEUED)
 
@@ -147,19 +163,13 @@ def locked_attempt(connection: SqlConnection, request_id: str, attempt_id: str) 
     return connection.execute(query, {"id": request_id}).mappings().first()
 
 
-def _move(connection: SqlConnection, row: RowMapping, values: dict[str, Any], now: float) -> bool:
+def _moved(connection: SqlConnection, row: RowMapping, values: dict[str, Any], now: float) -> bool:
     """Change the row if it is still as it was read: the compare-and-set of every transition."""
-    changed = connection.execute(
-        update(requests)
-        .where(requests.c.id == row["id"], requests.c.status == row["status"])
-        .where(requests.c.attempt_id.is_not_distinct_from(row["attempt_id"]))
-        .values(**values, updated_at=now, seq=requests.c.seq + SEQ_STEP)
-    )
-    return bool(changed.rowcount)
+    as_read = {"b_id": row["id"], "b_status": row["status"], "b_attempt_id": row["attempt_id"]}
+    return bool(connection.execute(_move, {**as_read, **values, "updated_at": now}).rowcount)
 
 
-def _close_attempt(connection: SqlConnection, attempt_id: str | None, now: float, by_result: bool) -> None:
+def _closed(connection: SqlConnection, attempt_id: str | None, now: float, by_result: bool) -> None:
     if attempt_id:
-        connection.execute(
-            update(attempts).where(attempts.c.attempt_id == attempt_id).values(ended_at=now, by_result=by_result)
-        )
+        said = {"b_attempt_id": attempt_id, "ended_at": now, "by_result": by_result}
+        connection.execute(_close_attempt, said)

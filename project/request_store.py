@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, delete, insert, select, text, update
+from sqlalchemy import and_, bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
@@ -23,9 +23,18 @@ from project.errors import AlreadyFinal, NotFinal, NotFound, QueueFull, SpaceDis
 from project.models import CANCELLED, FAILED, FINAL_STATES, OPEN_STATES, QUEUED, SEQ_STEP, TIMED_OUT
 from project.ports import AppLink, Binding, Change, Ending, Fenced, OpenWork
 from project.request_reads import SpaceLoad
-from project.request_tables import by_id, count_queued, is_queued, note, requests, required, spaces
+from project.request_tables import by_id, count_queued, is_queued, note, requests, spaces
 
 __all__ = ["Binding", "Change", "Ending", "Fenced", "Limits", "RequestStore", "SpaceLoad"]
+
+
+_next_number = (
+    update(spaces)
+    .where(spaces.c.id == bindparam("b_space"))
+    .values(next_number=spaces.c.next_number + 1)
+    .returning(spaces)
+)
+_insert = insert(requests).returning(requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +74,18 @@ class RequestStore:
         while offline) or QueueFull; then nothing was accepted.
         """
         with self._db.write() as connection:
-            space = self._lock_space(connection, space_id)
+            space = self._next_in(connection, space_id)
             self._check_open(connection, space, connected)
-            row = self._new_row(space, now)
             said = {"user_id": user_id, "username": username, "prompt": prompt, "parameters": parameters}
-            connection.execute(insert(requests).values(**row, **said, retry_of=retry_of))
-            connection.execute(
-                update(spaces).where(spaces.c.id == space_id).values(next_number=spaces.c.next_number + 1)
-            )
+            values = {**self._new_row(space, now), **said, "retry_of": retry_of}
+            row = connection.execute(_insert, values).mappings().one()
             note(connection, row["id"], now, None, QUEUED, 0, None)
-            return required(connection, row["id"])
+            return row
 
     @staticmethod
-    def _lock_space(connection: SqlConnection, space_id: int) -> RowMapping:
-        space = connection.execute(select(spaces).where(spaces.c.id == space_id).with_for_update()).mappings().first()
+    def _next_in(connection: SqlConnection, space_id: int) -> RowMapping:
+        """Lock the space's row by taking its next number, and return it as it is then."""
+        space = connection.execute(_next_number, {"b_space": space_id}).mappings().first()
         if space is None:
             raise NotFound
         return space
@@ -97,7 +104,7 @@ class RequestStore:
             "id": secrets.token_hex(16),
             "space_id": space["id"],
             "space_name": space["name"],
-            "number": space["next_number"],
+            "number": space["next_number"] - 1,
             "status": QUEUED,
             "seq": SEQ_STEP,
             "attempt": 0,
@@ -214,7 +221,7 @@ class RequestStore:
         with self._db.write() as connection:
             connection_rows.hold(connection, space_id, epoch)
             change = request_moves.end(connection, request_id, ending, now, attempt_id)
-            return change, request_moves.claim(connection, space_id, app, now)
+            return change, request_moves.take(connection, space_id, app, now)
 
     def end(self, request_id: str, ending: Ending, now: float, attempt_id: str | None = None) -> Change | None:
         """End an open request (of the given attempt, if one is named); None when it was not so any more."""

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, insert, literal_column, select
 from sqlalchemy.engine import Connection as SqlConnection
-from sqlalchemy.engine import RowMapping
 
 from project.models import (
     PROCESSING,
@@ -38,6 +37,9 @@ processing_in_space = select(requests).where(requests.c.space_id == bindparam("s
 count_queued = select(func.count()).select_from(requests).where(requests.c.space_id == bindparam("space"), is_queued)
 
 
+_note = insert(transitions)
+
+
 def note(
     connection: SqlConnection,
     request_id: str,
@@ -48,13 +50,5 @@ def note(
     code: str | None,
 ) -> None:
     """Record one transition as evidence (guarantee G17)."""
-    connection.execute(
-        insert(transitions).values(
-            request_id=request_id, at=at, from_state=from_state, to_state=to_state, attempt=attempt, code=code
-        )
-    )
-
-
-def required(connection: SqlConnection, request_id: str) -> RowMapping:
-    """Return the row that must be there."""
-    return connection.execute(by_id, {"id": request_id}).mappings().one()
+    said = {"request_id": request_id, "at": at, "attempt": attempt, "code": code}
+    connection.execute(_note, {**said, "from_state": from_state, "to_state": to_state})

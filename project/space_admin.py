@@ -9,7 +9,7 @@ import time
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
-from sqlalchemy import or_, select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import scoped_session
 
@@ -27,6 +27,7 @@ MAX_TIMEOUT = 86_400.0
 MAX_ATTEMPTS = 100
 MAX_QUEUE_LENGTH = 100_000
 MAX_DESCRIPTION = 20_000
+_CALLED = select(Space).where(Space.name_key == bindparam("key"))
 
 Visibility = Literal["public", "private"]
 
@@ -95,7 +96,7 @@ def _in_name(char: str) -> bool:
 
 def find(name: str) -> Space:
     """Return the space called ``name``, in any letter case. Raises :class:`NotFound`."""
-    space: Space | None = db.session.scalar(_called(name)) if is_name(name) else None
+    space: Space | None = db.session.scalar(_CALLED, {"key": name.lower()}) if is_name(name) else None
     if space is None:
         raise NotFound("There is no such space.")
     return space
@@ -133,10 +134,6 @@ def owner_names(spaces: list[Space]) -> dict[int, str]:
     return {row.id: row.username for row in db.session.execute(select(User.id, User.username).where(User.id.in_(ids)))}
 
 
-def _called(name: str) -> Any:
-    return select(Space).where(Space.name_key == name.lower())
-
-
 # Changing
 
 
@@ -150,7 +147,7 @@ def create(data: SpaceCreate, owner: User) -> Space:
     space = Space(name=data.name, name_key=data.name.lower(), title=data.name, created_at=now)
     try:
         with services().database.writing(db.session) as session:
-            if session.scalar(_called(data.name)) is not None:
+            if session.scalar(_CALLED, {"key": data.name.lower()}) is not None:
                 raise taken
             space.owner_id = owner_id
             _apply(session, space, data, now)

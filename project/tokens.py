@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import ColumnElement, Select, insert, or_, select, update
+from sqlalchemy import and_, bindparam, insert, or_, select, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
@@ -34,7 +34,12 @@ NOTE_EVERY = 60.0
 logger = logging.getLogger(__name__)
 _TOKEN = Token.__table__.c
 _USER = User.__table__.c
-_WITH_MAKER = select(*_TOKEN, *_USER).select_from(Token)
+_IS_VALID = and_(
+    Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > bindparam("now")), User.active
+)
+_WITH_MAKER = select(*_TOKEN, *_USER).select_from(Token).join(User, User.id == Token.user_id).where(_IS_VALID)
+_BY_HASH = _WITH_MAKER.where(Token.token_hash == bindparam("hash"))
+_BY_ID = _WITH_MAKER.where(Token.id == bindparam("id"))
 
 
 class Entitled(Protocol):
@@ -78,7 +83,7 @@ def identify(plaintext: str, now: float) -> tuple[TokenInfo, User] | None:
     if not plaintext.startswith(START) or len(plaintext) > 200:
         return None
     with services().database.read() as connection:
-        row = _first(connection, now, Token.token_hash == _hash(plaintext))
+        row = connection.execute(_BY_HASH, {"now": now, "hash": _hash(plaintext)}).mappings().first()
         if row is None:
             return None
         maker = User(**{column.name: row[column] for column in _USER})
@@ -162,9 +167,9 @@ def space_names(token_ids: Sequence[int]) -> dict[int, list[str]]:
 def lapsed(token_ids: Iterable[int], now: float) -> set[int]:
     """Return which of these tokens are valid no more: expired, revoked, deleted, or their maker switched off."""
     wanted = set(token_ids)
-    valid = _valid(select(Token.id), now).where(Token.id.in_(wanted))
+    valid = select(Token.id).join(User, User.id == Token.user_id).where(_IS_VALID, Token.id.in_(wanted))
     with services().database.read() as connection:
-        return wanted - set(connection.scalars(valid))
+        return wanted - set(connection.scalars(valid, {"now": now}))
 
 
 def cut_all_of(user_id: int) -> None:
@@ -184,24 +189,12 @@ def cut_unentitled(user_id: int) -> None:
 
 def _still_serves(token_id: int, space_id: int) -> bool:
     with services().database.read() as connection:
-        row = _first(connection, time.time(), Token.id == token_id)
+        row = connection.execute(_BY_ID, {"now": time.time(), "id": token_id}).mappings().first()
         space = connection.execute(select(*Space.__table__.c).where(Space.id == space_id)).first()
         if row is None or space is None:
             return False
         maker = User(**{column.name: row[column] for column in _USER})
         return may_serve(_info(row, maker, _space_ids(connection, row)), space)
-
-
-def _valid(statement: Select[Any], now: float) -> Select[Any]:
-    """Limit a statement on tokens to those that are valid."""
-    return statement.join(User, User.id == Token.user_id).where(
-        Token.revoked_at.is_(None), or_(Token.expires_at.is_(None), Token.expires_at > now), User.active
-    )
-
-
-def _first(connection: SqlConnection, now: float, condition: ColumnElement[bool]) -> RowMapping | None:
-    """Return the valid token that fits, with its maker."""
-    return connection.execute(_valid(_WITH_MAKER, now).where(condition)).mappings().first()
 
 
 def _hash(plaintext: str) -> str:

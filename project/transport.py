@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "/"
 RESERVED_EVENTS = frozenset({"connect", "disconnect", "connect_error", "*"})
+UNDERSTOOD = frozenset({socket_packet.CONNECT, socket_packet.DISCONNECT, socket_packet.EVENT, socket_packet.ACK})
 #: Seconds between a Socket.IO disconnect and closing the transport of a peer that stays.
 LINGER = 5.0
 
@@ -176,16 +177,25 @@ class SocketTransport:
             logger.warning("connection closed: binary packets are not taken (media travel over HTTP)")
             self._close_engine(engine_sid)
             return
-        if data[:1] != "2":
+        packet = self._read(data)
+        if packet is None:
+            logger.warning("connection closed: a packet could not be read")
+            self._close_engine(engine_sid)
+        elif packet.packet_type == socket_packet.EVENT:
+            self._on_event(engine_sid, packet, len(data))
+        else:
             self._server._handle_eio_message(engine_sid, data)
-            return
+
+    def _read(self, data: str) -> Any:
+        """Decode a packet; None when there is no sense in it."""
         try:
             packet = self._server.packet_class(encoded_packet=data)
-        except (ValueError, RecursionError):
-            logger.warning("connection closed: an event could not be decoded")
-            self._close_engine(engine_sid)
-            return
-        self._on_event(engine_sid, packet, len(data))
+        except (ValueError, TypeError, IndexError, RecursionError):
+            return None
+        is_sound = packet.packet_type in UNDERSTOOD and (
+            packet.packet_type != socket_packet.ACK or isinstance(packet.data, list)
+        )
+        return packet if is_sound else None
 
     def _on_event(self, engine_sid: str, packet: Any, size: int) -> None:
         self._ack_ids[engine_sid], self._sizes[engine_sid] = packet.id, size

@@ -110,6 +110,8 @@ class WebsocketHandler:
     def on_register(self, *args: Any) -> Any:
         """Register the connection for a space; answered as an event and as an acknowledgement."""
         sid = _sid()
+        if self._is_too_large(sid):
+            return _ack("too_large")
         answer = self._answerer(sid, _space_name(args))
         try:
             message = parse(Register, self._body(args))
@@ -209,13 +211,15 @@ class WebsocketHandler:
     def on_anything_else(self, event: str, *_args: Any) -> dict[str, str]:
         """Answer an event that the site does not know."""
         self._manager.sign_of_life(self._peers[_sid()].link.connection_id)
+        if self._is_too_large(_sid()):
+            return _ack("too_large")
         return _ack("invalid", f"The site knows no event {event[:64]!r}.")
 
     def _answered(self, take: Callable[[AppLink, object], str], args: tuple[Any, ...]) -> dict[str, str]:
         """Run one event's handler and turn whatever happens into an answer."""
         link = self._peers[_sid()].link
         self._manager.sign_of_life(link.connection_id)
-        if self._transport.size(_sid()) > self._settings.max_event_kb * 1000:
+        if self._is_too_large(_sid()):
             return _ack("too_large")
         try:
             return _ack(take(link, self._body(args)))
@@ -226,6 +230,9 @@ class WebsocketHandler:
         except Exception:
             logger.exception("an event of connection %s could not be handled", link.connection_id)
             return _ack("retry_later")
+
+    def _is_too_large(self, sid: str) -> bool:
+        return self._transport.size(sid) > self._settings.max_event_kb * 1000
 
     @staticmethod
     def _body(args: tuple[Any, ...]) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -119,6 +120,7 @@ class Site:
 
     def serve(self) -> None:
         """Serve until a stop was requested and carried out."""
+        gc.freeze()  # what was imported stays for ever: looking through it again and again costs milliseconds
         threading.Thread(target=self._sweeper.run, daemon=True, name="sweeps").start()
         threading.Thread(target=self._wait_for_stop, daemon=True, name="stop").start()
         self._server.serve()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import delete, event, insert, text, update
 from sqlalchemy.exc import IntegrityError
 
-from project import request_moves, request_reads, request_tables
 from project.errors import AlreadyFinal, NotFinal, NotFound, QueueFull, SpaceDisabled, SpaceOffline
 from project.models import SEQ_STEP, Space, User
 from project.ports import AppLink, Change, Ending, Fenced
@@ -772,11 +772,35 @@ def test_the_queue_is_found_by_its_own_index(house: House, backend: str) -> None
         for start in range(0, 3000, 500):
             connection.execute(insert(requests), [_ended(house, start + number) for number in range(500)])
         connection.execute(text("ANALYZE"))
-    for query, indexes in _hot_statements(house):
-        prefix = "EXPLAIN QUERY PLAN " if backend == "sqlite" else "EXPLAIN "
-        with house.database.read() as connection:
-            plan = "\n".join(str(row) for row in connection.execute(text(prefix + query)))
-        assert all(index in plan for index in indexes), f"{query}\n{plan}"
+    house.submit()
+    house.bind()
+    hot = {
+        "claim": lambda: house.claim(),
+        "queue size": lambda: house.store.queue_size(house.space),
+        "survey": lambda: house.store.survey(),
+        "start": lambda: house.store.start_process("p2", "host", 2, GRACE, NOW),
+    }
+    for name, action in hot.items():
+        for statement, parameters in _statements_on_requests(house, action):
+            with house.database.read() as connection:
+                explain = "EXPLAIN QUERY PLAN " if backend == "sqlite" else "EXPLAIN "
+                plan = "\n".join(str(row[-1]) for row in connection.exec_driver_sql(explain + statement, parameters))
+            assert not re.search(r"SCAN requests$|Seq Scan on requests", plan, re.M), f"{name}: {statement}\n{plan}"
+
+
+def _statements_on_requests(house: House, action: Callable[[], object]) -> list[tuple[str, Any]]:
+    """Run ``action`` and return each statement that looks for requests by their state, as it was sent."""
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        if "requests" in statement and "requests.status = '" in statement:
+            seen.append((statement, parameters))
+
+    event.listen(house.database.engine, "before_cursor_execute", note)
+    action()
+    event.remove(house.database.engine, "before_cursor_execute", note)
+    assert seen, "no such statement was sent"
+    return seen
 
 
 def _ended(house: House, number: int) -> dict[str, Any]:
@@ -799,16 +823,3 @@ def _ended(house: House, number: int) -> dict[str, Any]:
         "created_at": NOW,
         "updated_at": NOW,
     }
-
-
-def _hot_statements(house: House) -> list[tuple[str, tuple[str, ...]]]:
-    dialect = house.database.engine.dialect
-    options = {"literal_binds": True, "render_postcompile": True}
-    waiting, running = "ix_requests_queue", "uq_requests_processing"
-    parts = [
-        (request_moves._oldest.params(space=house.space, now=NOW), (waiting,)),
-        (request_tables.count_queued.params(space=house.space), (waiting,)),
-        (request_tables.processing_in_space.params(space=house.space), (running,)),
-        (request_reads._survey, (waiting, running)),
-    ]
-    return [(str(part.compile(dialect=dialect, compile_kwargs=options)), indexes) for part, indexes in parts]

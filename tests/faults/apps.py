@@ -67,14 +67,20 @@ GARBAGE: tuple[tuple[str, Any], ...] = (
 
 
 class Library(socketio.Client):
-    """Plain python-socketio, but quiet when the connection is gone before an event is acknowledged."""
+    """Plain python-socketio, which remembers a Socket.IO disconnect, and is quiet when an ack comes too late."""
+
+    ended_for_good = False
+
+    def _handle_disconnect(self, namespace: str | None) -> None:
+        self.ended_for_good = True
+        super()._handle_disconnect(namespace)
 
     def _send_packet(self, pkt: Any) -> None:
         with contextlib.suppress(SocketIOError) if is_ack(pkt) else contextlib.nullcontext():
             super()._send_packet(pkt)
 
 
-class NoAcks(socketio.Client):
+class NoAcks(Library):
     """A library that acknowledges nothing."""
 
     def _send_packet(self, pkt: Any) -> None:
@@ -90,7 +96,7 @@ def is_ack(packet: Any) -> bool:
 class FaultApp:
     """One connection of an app that does what a test tells it, and keeps what it heard."""
 
-    library: type[socketio.Client] = Library
+    library: type[Library] = Library
 
     def __init__(self, url: str, token: str | None = None, **connect: Any) -> None:
         self.heard: list[tuple[str, Any]] = []
@@ -100,6 +106,7 @@ class FaultApp:
             self.client.on(event, self._hearer(event))
         connect.setdefault("transports", ["websocket"])
         self.client.connect(url, auth={"token": token} if token else None, wait_timeout=SECONDS, **connect)
+        self._socket = self.client.eio.ws.sock if self.client.eio.ws else None
 
     def _hearer(self, event: str) -> Any:
         def hear(body: Any = None) -> None:
@@ -179,6 +186,11 @@ class FaultApp:
         """Whether the connection stands, as far as this side knows."""
         return bool(self.client.connected and self.client.eio.state == "connected")
 
+    @property
+    def ended_for_good(self) -> bool:
+        """Whether the site said a Socket.IO disconnect, after which the official libraries stay away."""
+        return self.client.ended_for_good
+
     def wait_gone(self, seconds: float = SECONDS) -> None:
         """Wait until the site has ended this connection."""
         wait_until(lambda: not self.is_connected(), f"the site ends the connection; heard {self.heard}", seconds)
@@ -186,12 +198,19 @@ class FaultApp:
     def drop(self) -> None:
         """Break the transport without a word, as a failing network would."""
         with contextlib.suppress(AttributeError, OSError):
-            self.client.eio.ws.sock.shutdown(socket.SHUT_RDWR)
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Leave."""
-        with contextlib.suppress(Exception):
+        """Leave, and close the socket that the library forgets when the other side has left first."""
+        self.drop()
+        with contextlib.suppress(SocketIOError, OSError):
             self.client.disconnect()
+        if self._socket:
+            self._socket.close()
+
+    def __repr__(self) -> str:
+        kept = {name: value for name, value in vars(self).items() if name in ("prompts", "codes", "refusals", "heard")}
+        return f"{type(self).__name__} {kept}"
 
 
 class Echo(FaultApp):
@@ -329,5 +348,6 @@ class RawPeer:
         raise AssertionError(f"the site did not close the transport within {seconds:g} s")
 
     def close(self) -> None:
-        """Leave."""
+        """Leave, and close the socket that the library forgets when the other side has left first."""
         self.ws.close()
+        self.ws.shutdown()

@@ -54,7 +54,7 @@ class Logs:
     def __str__(self) -> str:
         printed = [f"--- site:\n{self.of_sites()}"]
         printed += [f"--- {one.process.args!r}:\n{one.output()}" for one in self.programs]
-        return "\n".join([*printed, *(f"--- {type(one).__name__}: {vars(one)}" for one in self.apps)])
+        return "\n".join([*printed, *(f"--- {one!r}" for one in self.apps)])
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -152,9 +152,7 @@ def started(logs: Logs) -> Iterator[Callable[[A], A]]:
 
 
 @pytest.fixture
-def connect(
-    site: SiteProcess, space: str, token: str, started: Callable[[FaultApp], FaultApp]
-) -> Callable[..., Any]:
+def connect(site: SiteProcess, space: str, token: str, started: Callable[[FaultApp], FaultApp]) -> Callable[..., Any]:
     """Connect an app of the given kind to the site, registered for the test's space."""
 
     def make(kind: type[FaultApp], **register: Any) -> FaultApp:

@@ -40,9 +40,7 @@ def test_an_app_that_dies_does_not_block_the_queue(admin: HttpCaller, space: str
 
 
 @every_mode
-def test_an_app_that_never_answers_does_not_block_the_queue(
-    admin: HttpCaller, space: str, connect: Connect
-) -> None:
+def test_an_app_that_never_answers_does_not_block_the_queue(admin: HttpCaller, space: str, connect: Connect) -> None:
     admin.json("PATCH", f"spaces/{space}", json={"timeout_seconds": 1})
     app = connect(Never)
     first, second = submit(admin, space, "one", "two")

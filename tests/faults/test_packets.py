@@ -44,8 +44,9 @@ POISON = {
 }
 #: What means nothing here, and may close the transport or not.
 NONSENSE = (
-    "43999[1]", "43abc", "43", "44{}", "49", "4", "42", "40/nowhere,", '40{"token":', "41/nowhere,", "6", "9x", "3", "2x",
-)  # fmt: skip
+    *("43999[1]", "43abc", "43", "44{}", "49", "4", "42", "40/nowhere,", "41/nowhere,", "6", "9x", "3", "2x"),
+    *('40{"token":', "40[[", "40[1]", "405", "431null", "431{}", "4310[]"),
+)
 
 
 @pytest.fixture
@@ -98,23 +99,24 @@ def test_poison_closes_the_transport_and_the_next_app_serves(
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
 
 
-def test_nonsense_hurts_nobody_else(
-    site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Callable[[RawPeer], RawPeer]
-) -> None:
+def test_nonsense_hurts_nobody_else(admin: HttpCaller, space: str, raw: Raw, connect: Connect) -> None:
     connect(Echo)
     for packet in NONSENSE:
         for join in (True, False):
-            started(RawPeer(site.url, token, join=join)).send(packet)
-    stranger = started(RawPeer(site.url, join=False))
+            raw(join=join).send(packet)
+    stranger = raw(join=False)
     stranger.send("421" + json.dumps(["register", {"space_name": space}]))
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
 
 
-def test_a_second_join_of_one_connection_leaves_nothing_behind(admin: HttpCaller, space: str, raw: Raw) -> None:
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_second_join_of_one_connection_leaves_nothing_behind(
+    admin: HttpCaller, space: str, token: str, raw: Raw, valid: bool
+) -> None:
     peer = raw()
     assert register(peer, space)["success"]
-    peer.send("40" + json.dumps({"token": "x"}))
-    peer.send("40")
+    peer.send("40" + json.dumps({"token": token if valid else "x"}))
+    peer.send("422" + json.dumps(["no_such_event"]))
     peer.close()
     wait_connected(admin, space, False)
 

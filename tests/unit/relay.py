@@ -99,6 +99,7 @@ class Relay:
         return App(self, AppLink(f"c{self._count}", token_id=token, instance=instance))
 
     def submit(self, space: int | None = None, **more: Any) -> str:
+        """Accept a request and tell the manager, as the site does."""
         space_id = space or self.house.space
         request_id = self.house.submit(space=space_id, now=self.clock.wall, **more)
         self.manager.work_arrived(space_id)

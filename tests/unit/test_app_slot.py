@@ -315,23 +315,18 @@ class SlotMachine(RuleBasedStateMachine):
         self.feed(Bound(f"c{self.apps}", self.queue.epoch, acks, self.now, MODEL_GRACE, resumed, over))
 
     @precondition(lambda self: self.slot.connection)
-    @rule()
-    def app_goes(self) -> None:
+    @rule(how=strategies.sampled_from(["goes", "goes", "revoked", "fenced"]))
+    def app_is_lost(self, how: str) -> None:
+        """It goes, or may not stay, or another process took the space over, whose bind settled what was processing."""
+        connection = self.slot.connection or ""
         self.in_hands = None
-        self.feed(Disconnected(self.slot.connection or ""))
-
-    @precondition(lambda self: self.slot.connection)
-    @rule()
-    def token_is_revoked(self) -> None:
-        self.feed(Revoked(self.slot.connection or ""))
-
-    @rule()
-    def fenced(self) -> None:
-        """Another process took the space over: its bind settled what was processing."""
-        if self.slot.state is not State.OFFLINE:
+        if how == "fenced":
             for name in self.queue.processing():
                 self.queue.give_back(name, self.queue.attempt_of[name])
-        self.feed(Fenced())
+            self.feed(Fenced())
+        else:
+            self.feed(Disconnected(connection) if how == "goes" else Revoked(connection))
+        assert self.slot.state is State.OFFLINE
 
     @precondition(lambda self: self.in_hands and self.slot.connection)
     @rule(named=strategies.booleans(), keeps=strategies.booleans())
@@ -342,44 +337,36 @@ class SlotMachine(RuleBasedStateMachine):
         self.in_hands = self.in_hands if keeps else None
         self.feed(ResultIn(self.slot.connection or "", request_id, attempt_id if named else None, self.now))
 
-    @rule(which=strategies.integers(0, 30), attempt=strategies.integers(0, 3), stranger=strategies.booleans())
-    def somebody_lies(self, which: int, attempt: int, stranger: bool) -> None:
-        """A result of a stranger, or of the app itself for an attempt that it has not in hand."""
-        name, work, before = f"r{which:04}", self.slot.work, dict(self.queue.status)
-        connection = "stranger" if stranger else (self.slot.connection or "nobody")
-        if not stranger and work and work.attempt_id == f"{name}.{attempt}":
-            return
-        self.feed(ResultIn(connection, name, f"{name}.{attempt}", self.now))
+    @precondition(lambda self: self.slot.work)
+    @rule(stranger=strategies.booleans())
+    def somebody_lies(self, stranger: bool) -> None:
+        """A result of a stranger for what runs, or of the app itself for an attempt that it has not in hand."""
+        work, before = self.slot.work, dict(self.queue.status)
+        assert work
+        connection = "stranger" if stranger else (self.slot.connection or "")
+        attempt_id = work.attempt_id if stranger else f"{work.request_id}.0"
+        self.feed(ResultIn(connection, work.request_id, attempt_id, self.now))
         assert (self.slot.work, self.queue.status) == (work, before), "a foreign result changed something"
 
-    @precondition(lambda self: self.slot.work and self.slot.connection)
-    @rule()
-    def app_acknowledges(self) -> None:
+    @precondition(lambda self: self.slot.work)
+    @rule(acknowledges=strategies.booleans())
+    def app_speaks(self, acknowledges: bool) -> None:
         assert self.slot.work
-        assert self.slot.connection
-        self.feed(AckIn(self.slot.connection, self.slot.work.attempt_id))
+        connection = self.slot.connection or ""
+        self.feed(AckIn(connection, self.slot.work.attempt_id) if acknowledges else SignOfLife(connection))
 
-    @precondition(lambda self: self.slot.connection)
-    @rule()
-    def app_speaks(self) -> None:
-        self.feed(SignOfLife(self.slot.connection or ""))
-
-    @rule(which=strategies.integers(0, 30))
-    def user_cancels(self, which: int) -> None:
-        names = sorted(self.queue.status)
-        name = names[which % len(names)]
-        work = self.slot.work
-        if self.slot.state is State.BUSY and work and work.request_id == name:
+    @rule(which=strategies.integers(0, 3), elsewhere=strategies.booleans())
+    def user_cancels(self, which: int, elsewhere: bool) -> None:
+        """The running one or a waiting one; in another process only the store knows of it, and the slot looks later."""
+        names = [*self.queue.processing(), *self.queue.waiting()] or sorted(self.queue.status)
+        name, work = names[which % len(names)], self.slot.work
+        in_slot = self.slot.state is State.BUSY and work and work.request_id == name
+        if in_slot and not elsewhere:
             self.feed(CancelIn(name, "cancelled_by_user", self.now, MODEL_GRACE))
-        else:
-            self.queue.end(name, None, "cancelled")
-
-    @precondition(lambda self: self.slot.state is State.BUSY)
-    @rule()
-    def ended_elsewhere(self) -> None:
-        assert self.slot.work
-        self.queue.end(self.slot.work.request_id, self.slot.work.attempt_id, "cancelled")
-        self.feed(EndedElsewhere(self.slot.work.attempt_id, "cancelled_by_user", self.now, MODEL_GRACE))
+            return
+        self.queue.end(name, None, "cancelled")
+        if in_slot and work:
+            self.feed(EndedElsewhere(work.attempt_id, "cancelled_by_user", self.now, MODEL_GRACE))
 
     @rule(seconds=strategies.sampled_from([0.5, 1.0, 4.0, 6.0, 20.0]))
     def time_passes(self, seconds: float) -> None:
@@ -398,7 +385,9 @@ class SlotMachine(RuleBasedStateMachine):
             assert self.slot.work
             assert self.queue.processing() == [self.slot.work.request_id]
             assert self.queue.attempt_of[self.slot.work.request_id] == self.slot.work.attempt_id
-        elif self.slot.state is not State.OFFLINE:
+        elif self.slot.state is State.OFFLINE:
+            assert not self.queue.processing() or self.queue.lost_at is not None, "the grace does not run"
+        else:
             assert not self.queue.processing(), "nothing is processing while the app drains or is free"
 
     @invariant()

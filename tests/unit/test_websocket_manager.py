@@ -14,7 +14,7 @@ import pytest
 
 from project import database
 from project.errors import AlreadyFinal, DatabaseAway, Invalid, NotFound
-from project.ports import Outcome
+from project.ports import Newcomer, Outcome
 from project.websocket_manager import PROBE_SECONDS
 from tests.house import LIMITS, together
 from tests.unit.relay import ACK_TIMEOUT, COMPLETED, GRACE, App, Relay
@@ -27,7 +27,7 @@ TIMEOUT = LIMITS.timeout
 
 def test_a_request_goes_to_the_app_and_its_result_comes_back(relay: Relay) -> None:
     app = relay.app().registered()
-    request = relay.submit("hi")
+    request = relay.submit(prompt="hi")
     body = app.requests()[0]
     assert (body["id"], body["prompt"], body["attempt"], body["queue_size"]) == (request, "hi", 1, 0)
     assert app.answer() == "accepted"
@@ -50,8 +50,8 @@ def test_what_waited_is_handed_over_when_the_app_comes_after_its_answer(relay: R
     relay.submit()
     app = relay.app()
     seen_at_answer: list[int] = []
-    app.answers.append = lambda _: seen_at_answer.append(len(app.requests()))  # type: ignore[method-assign]
-    app.register()
+    newcomer = Newcomer(app.link, False, [], lambda _: seen_at_answer.append(len(app.requests())))
+    relay.manager.register(newcomer, relay.house.space, "Cats")
     assert seen_at_answer == [0], "the registration is answered before the first request goes out"
     assert [body["id"] for body in app.requests()] == [request]
 

@@ -86,12 +86,14 @@ document.addEventListener("submit", async (event) => {
   const id = event.target.dataset.cancel;
   if (!id || event.defaultPrevented) return;
   event.preventDefault();
+  // Not "disabled": that would take the focus away from whoever works by keyboard.
   const button = event.target.querySelector("button");
-  button.disabled = true;
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
   try {
     await show(await api(apiPath`/requests/${id}/cancel`, { method: "POST" }));
   } catch (error) {
-    button.disabled = false;
+    button.ariaDisabled = null;
     if (error.code !== "already_final") toast(error.message);
   }
 });
