@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import Connection
@@ -143,7 +143,7 @@ def _prepare_sqlite(engine: Engine, synchronous: str) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")
 
 
-def lock_folder(folder: Path) -> object | None:
+def lock_folder(folder: Path) -> TextIO | None:
     """Take the data folder for this process; None when another process has it. The lock lives as long as the answer."""
     file = (folder / "site.lock").open("a")
     try:

@@ -227,6 +227,9 @@ class Transport(Protocol):
     def is_open(self, connection_id: str) -> bool:
         """Whether the connection is still there."""
 
+    def of_token(self, token_id: int) -> Sequence[str]:
+        """Return the connections that a token opened, also those that serve nothing."""
+
 
 class Notifier(Protocol):
     """What the manager asks of the notifications; :class:`project.notify.memory.MemoryNotifier` is it."""

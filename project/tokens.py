@@ -93,6 +93,16 @@ def identify(plaintext: str, now: float) -> tuple[TokenInfo, User] | None:
     return info, maker
 
 
+def current(token_id: int, now: float) -> TokenInfo | None:
+    """Return the token as it is now, or nothing when it is valid no more."""
+    with services().database.read() as connection:
+        row = connection.execute(_BY_ID, {"now": now, "id": token_id}).mappings().first()
+        if row is None:
+            return None
+        maker = User(**{column.name: row[column] for column in _USER})
+        return _info(row, maker, _space_ids(connection, row))
+
+
 def may_serve(token: TokenInfo | None, space: Entitled) -> bool:
     """Say whether an app with this token (or with none) may connect to ``space``."""
     if token is None:
@@ -188,13 +198,10 @@ def cut_unentitled(user_id: int) -> None:
 
 
 def _still_serves(token_id: int, space_id: int) -> bool:
+    token = current(token_id, time.time())
     with services().database.read() as connection:
-        row = connection.execute(_BY_ID, {"now": time.time(), "id": token_id}).mappings().first()
         space = connection.execute(select(*Space.__table__.c).where(Space.id == space_id)).first()
-        if row is None or space is None:
-            return False
-        maker = User(**{column.name: row[column] for column in _USER})
-        return may_serve(_info(row, maker, _space_ids(connection, row)), space)
+    return token is not None and space is not None and may_serve(token, space)
 
 
 def _hash(plaintext: str) -> str:

@@ -40,6 +40,7 @@ class SocketTransport:
         self._server: Any = socketio.server
         self._lock = threading.Lock()
         self._sids: dict[str, str] = {}
+        self._tokens: dict[str, int | None] = {}
         self._pongs: dict[str, list[threading.Event]] = {}
         self._ack_ids: dict[str, int | None] = {}
         self._sizes: dict[str, int] = {}
@@ -47,20 +48,28 @@ class SocketTransport:
 
     # Who is there
 
-    def opened(self, connection_id: str, sid: str) -> None:
-        """Remember a new connection, and listen for its pongs."""
+    def opened(self, connection_id: str, sid: str, token_id: int | None) -> None:
+        """Remember a new connection and its token, and listen for its pongs."""
         with self._lock:
             self._sids[connection_id] = sid
+            self._tokens[connection_id] = token_id
         self._listen_for_pongs(self._engine_sid(sid))
 
     def closed(self, connection_id: str) -> None:
         """Forget a connection that is gone."""
         with self._lock:
-            self._sids.pop(connection_id, None)
+            sid = self._sids.pop(connection_id, None)
+            self._tokens.pop(connection_id, None)
+            self._pongs.pop((sid and self._engine_sid(sid)) or "", None)
 
     def is_open(self, connection_id: str) -> bool:
         """Whether the connection is still there."""
         return connection_id in self._sids
+
+    def of_token(self, token_id: int) -> list[str]:
+        """Return the connections that a token opened, also those that serve nothing."""
+        with self._lock:
+            return [connection_id for connection_id, opener in self._tokens.items() if opener == token_id]
 
     # Speaking
 
@@ -138,7 +147,7 @@ class SocketTransport:
         sid = self._sids.get(connection_id)
         engine_sid = self._engine_sid(sid) if sid else None
         socket = self._server.eio.sockets.get(engine_sid) if engine_sid else None
-        if not engine_sid or not socket:
+        if not engine_sid or not socket or socket.closed:
             return False
         pong, acked = threading.Event(), threading.Event()
         with self._lock:
@@ -151,7 +160,7 @@ class SocketTransport:
             return pong.wait(timeout)
         finally:
             with self._lock:
-                self._pongs.get(engine_sid, []).remove(pong)
+                self._pongs.get(engine_sid, [pong]).remove(pong)
 
     def _listen_for_pongs(self, engine_sid: str | None) -> None:
         socket = self._server.eio.sockets.get(engine_sid) if engine_sid else None

@@ -84,7 +84,7 @@ class WebsocketHandler:
         token = self._authenticate(auth)
         link = AppLink(secrets.token_hex(16), token.id if token else None, request.remote_addr)
         self._peers[_sid()] = Peer(link, token)
-        self._transport.opened(link.connection_id, _sid())
+        self._transport.opened(link.connection_id, _sid(), link.token_id)
 
     def _authenticate(self, auth: object) -> TokenInfo | None:
         if "token" in request.args:
@@ -125,7 +125,7 @@ class WebsocketHandler:
         peer = self._peers[sid]
         try:
             space = db.session.scalar(select(Space).where(Space.name_key == message.space_name.lower()))
-            refusal = _refusal(peer.token, space)
+            refusal = _refusal(peer.token, space, time.time())
             if refusal or space is None:
                 answer(refusal, Registration(refusal), None)
                 return
@@ -264,8 +264,12 @@ def _any_space_without_token() -> bool:
     return db.session.scalar(query) is not None
 
 
-def _refusal(token: TokenInfo | None, space: Space | None) -> str:
-    """Return the code with which a registration is refused, or nothing."""
+def _refusal(token: TokenInfo | None, space: Space | None, now: float) -> str:
+    """Return the code with which a registration is refused, or nothing; the token may have changed meanwhile."""
+    if token is not None:
+        token = tokens.current(token.id, now)
+        if token is None:
+            return "unauthorized"
     if space is None:
         return "unknown_space"
     if not tokens.may_serve(token, space):

@@ -140,6 +140,8 @@ class WebsocketManager:
             with self._cells.hold(cell.space_id):
                 if cell.link and cell.link.token_id == token_id:
                     self._put_out(cell, Notice("unauthorized", "The token is not valid any more."))
+        for connection_id in self._wire.of_token(token_id):
+            self._wire.dismiss(connection_id)
 
     def tokens_changed(self, space_id: int) -> None:
         """Drop an app without a token from a space that does not allow that any more."""

@@ -52,6 +52,9 @@ class RecordingTransport:
     def is_open(self, connection_id: str) -> bool:
         return connection_id in self.open
 
+    def of_token(self, token_id: int) -> list[str]:
+        return []
+
     def send(
         self, connection_id: str, event: str, body: dict[str, Any], on_ack: Callable[[], None] | None = None
     ) -> None:

@@ -52,20 +52,20 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteProcess]:
-    """A running site with short times."""
+    """A running site with short times. Every test makes what it needs under names of its own."""
     with SiteProcess(tmp_path_factory.mktemp("site"), SPACES_GRACE=3, SPACES_REQUEST_TIMEOUT=30) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def admin(site: SiteProcess) -> HttpCaller:
     """The first admin, signed in, for what a test needs but does not look at."""
     return site.admin()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ann(site: SiteProcess) -> HttpCaller:
     """An ordinary person's account."""
     return site.user("ann")

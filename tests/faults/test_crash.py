@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,7 +50,7 @@ class Scene:
 
 def in_order(finals: list[dict[str, Any]]) -> bool:
     """Whether each began after the one before it had ended."""
-    return all(one["finished_at"] <= next_["started_at"] for one, next_ in zip(finals, finals[1:], strict=False))
+    return all(one["finished_at"] <= next_["started_at"] for one, next_ in itertools.pairwise(finals))
 
 
 @pytest.mark.parametrize("mode", MODES)

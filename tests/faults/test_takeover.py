@@ -14,7 +14,7 @@ from tests.faults.apps import Echo, FaultApp, Mute, Never
 from tests.faults.conftest import every_mode, text_of
 from tests.http_caller import HttpCaller
 from tests.program import Program
-from tests.site_process import SiteProcess
+from tests.site_process import SiteProcess, wait_until
 
 Connect = Callable[..., Any]
 Started = Callable[[FaultApp], FaultApp]
@@ -35,7 +35,7 @@ def test_a_living_app_keeps_its_place(
     second.wait_gone()
     assert second.ended_for_good
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
-    assert first.codes == ["accepted"]
+    wait_until(lambda: first.codes == ["accepted"], "the first app is told that its result was accepted")
 
 
 def test_an_app_that_computes_keeps_its_place(

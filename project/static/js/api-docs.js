@@ -13,7 +13,7 @@ function withCsrfToken(request) {
 window.SwaggerUIBundle({
   url: place.dataset.description,
   domNode: place,
-  deepLinking: true,
+  deepLinking: false, // its links would stand inside buttons, out of reach of a screen reader
   docExpansion: "list",
   defaultModelsExpandDepth: 0,
   validatorUrl: null,
