@@ -491,7 +491,6 @@ class WebsocketManager:
 
     def _hand_over(self, cell: Cell, row: Row) -> None:
         """Take a claimed row on and send it."""
-        self._progress.forget(row["id"])
         self._take_on(cell, app_slot.decide(cell.slot, app_slot.Claimed(self._work(row, cell.slot.acks)))[0])
         connection, attempt_id = cell.slot.connection, row["attempt_id"]
         assert connection

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -79,15 +80,15 @@ def visit(chromium: Browser, site: SiteProcess) -> Iterator[Visit]:
     """
     visitors: list[Visitor] = []
 
-    def start(caller: HttpCaller | None = None, **context: object) -> Visitor:
+    def start(caller: HttpCaller | None = None, **context: Any) -> Visitor:
         visitors.append(Visitor(chromium, site.url, caller, **context))
         return visitors[-1]
 
     yield start
-    problems = [problem for visitor in visitors for problem in visitor.unexpected()]
     for visitor in visitors:
         visitor.context.close()
-    assert not problems, "\n".join(problems)
+    for visitor in visitors:
+        visitor.check()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +11,11 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.apps import start_mock_app
 from tests.browser.conftest import Visit
-from tests.browser.visitors import NARROW, scrolls_sideways
+from tests.browser.visitors import NARROW, WIDE, Visitor, scrolls_sideways
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
+
+OpenAs = Callable[[HttpCaller | None, str], None]
 
 LONG_WORD = "without_any_place_to_break_" * 5
 DESCRIPTION = f"Some **bold** words, `code` and {LONG_WORD}.\n\n| a | b |\n|---|---|\n| {'cell ' * 20} | 2 |"
@@ -32,7 +34,15 @@ ADMINS = [
 ]
 ERRORS = {"/spaces/no-such-space": 404, f"/requests/{UNKNOWN}": 404, "/admin/": 404}
 ONLY_ELSEWHERE = {"runOnly": ["color-contrast", "scrollable-region-focusable"], "resultTypes": ["violations"]}
-DEEP_ENOUGH = {"serious", "critical"}
+BAD = {"serious", "critical"}
+INLINE_SCRIPT = "document.body.append(Object.assign(document.createElement('script'), { text: 'window.ran = true' }))"
+PROMPTS = {
+    "completed": "words",
+    "json": "as json",
+    "failed": "please fail",
+    "processing": "hold",
+    "queued": "waits " * 60,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,28 +61,38 @@ def scene(site: SiteProcess, admin: HttpCaller, ann: HttpCaller, tmp_path_factor
     app.kill()
 
 
-PROMPTS = {
-    "completed": "words",
-    "json": "as json",
-    "failed": "please fail",
-    "processing": "hold",
-    "queued": "waits " * 60,
-}
+@pytest.fixture(scope="module")
+def open_as(chromium: Browser, site: SiteProcess) -> Iterator[OpenAs]:
+    """Open a page and look at it all round: ``open_as(caller, path)``. One browser context a person, for speed."""
+    visitors: dict[HttpCaller | None, Visitor] = {}
+
+    def open_and_inspect(caller: HttpCaller | None, path: str) -> None:
+        if caller not in visitors:
+            visitors[caller] = Visitor(chromium, site.url, caller)
+        visitor = visitors[caller]
+        visitor.page.set_viewport_size(WIDE)
+        visitor.page.emulate_media(color_scheme="light")
+        inspect(visitor.go(path))
+        visitor.check()
+
+    yield open_and_inspect
+    for visitor in visitors.values():
+        visitor.context.close()
 
 
 @pytest.mark.parametrize("path", VISITORS)
-def test_a_visitors_page(visit: Visit, scene: dict[str, str], path: str) -> None:
-    inspect(visit().go(path))
+def test_a_visitors_page(open_as: OpenAs, scene: dict[str, str], path: str) -> None:
+    open_as(None, path)
 
 
 @pytest.mark.parametrize("path", PEOPLES)
-def test_a_persons_page(visit: Visit, ann: HttpCaller, scene: dict[str, str], path: str) -> None:
-    inspect(visit(ann).go(path.format(**scene)))
+def test_a_persons_page(open_as: OpenAs, ann: HttpCaller, scene: dict[str, str], path: str) -> None:
+    open_as(ann, path.format(**scene))
 
 
 @pytest.mark.parametrize("path", ADMINS)
-def test_an_admins_page(visit: Visit, admin: HttpCaller, scene: dict[str, str], path: str) -> None:
-    inspect(visit(admin).go(path))
+def test_an_admins_page(open_as: OpenAs, admin: HttpCaller, scene: dict[str, str], path: str) -> None:
+    open_as(admin, path)
 
 
 @pytest.mark.parametrize("path", ERRORS)
@@ -115,20 +135,27 @@ def test_a_page_wider_than_the_window_is_noticed(chromium: Browser) -> None:
     page.close()
 
 
+def test_an_inline_script_is_refused_and_noticed(visit: Visit) -> None:
+    me = visit()
+    me.expect_problem("CSP violation|Content Security Policy")
+    me.go("/").evaluate(INLINE_SCRIPT)
+    assert me.page.evaluate("window.ran") is None
+    wait_until(lambda: any("CSP violation: script-src" in one for one in me.problems), "the violation is noticed")
+
+
 def inspect(page: Page) -> None:
     """Look at the page as a whole in light and wide, then at what can differ in dark and narrow."""
     if page.url.endswith("/api/docs"):
         expect(page.locator(".opblock").first).to_be_visible()
-    assert not serious(page), f"light, wide: {page.url}"
+    assert not serious(Axe().run(page).response), f"light, wide: {page.url}"
     page.emulate_media(color_scheme="dark")
     page.set_viewport_size(NARROW)
     expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
-    assert not serious(page, ONLY_ELSEWHERE), f"dark, narrow: {page.url}"
+    assert not serious(page.evaluate("options => axe.run(options)", ONLY_ELSEWHERE)), f"dark, narrow: {page.url}"
     assert not scrolls_sideways(page), f"scrolls sideways: {page.url}"
 
 
-def serious(page: Page, options: dict[str, Any] | None = None) -> list[str]:
-    """Return what axe finds serious or critical, one line each."""
-    found = Axe().run(page, options=options or {"resultTypes": ["violations"]}).response["violations"]
-    bad = [one for one in found if one["impact"] in DEEP_ENOUGH]
+def serious(answer: dict[str, Any]) -> list[str]:
+    """Return what axe found serious or critical, one line each."""
+    bad = [one for one in answer["violations"] if one["impact"] in BAD]
     return [f"{one['id']}: {', '.join(node['html'] for node in one['nodes'])}" for one in bad]

@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Response, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Response,
+    ViewportSize,
+    expect,
+)
 
 from tests.http_caller import HttpCaller
 
 # Chromium tells of a violation by itself, but not of every kind in every version.
 TELL_VIOLATIONS = """document.addEventListener("securitypolicyviolation", (event) => {
-  console.error(`CSP violation: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
+  console.error(`CSP violation: ${event.violatedDirective} ${event.blockedURI} in ${event.sourceFile}`);
 });"""
 NOISE = {"error", "warning", "assert"}
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+WIDE, NARROW = ViewportSize(width=1280, height=800), ViewportSize(width=360, height=740)
 
 
 class Visitor:
     """Opens pages of the site and remembers console errors, page errors, violations and answers of 500 and more."""
 
-    def __init__(self, browser: Browser, url: str, caller: HttpCaller | None = None, **context: object) -> None:
-        options = {"base_url": url, "viewport": WIDE, "reduced_motion": "reduce", **context}
+    def __init__(self, browser: Browser, url: str, caller: HttpCaller | None = None, **context: Any) -> None:
+        options: dict[str, Any] = {"base_url": url, "viewport": WIDE, "reduced_motion": "reduce", **context}
         self.context: BrowserContext = browser.new_context(**options)
         self.context.set_default_timeout(10_000)
         self.problems: list[str] = []
         self._expected: list[str] = []
         if caller:
-            cookies = [{"name": one.name, "value": one.value or "", "url": url} for one in caller.http.cookies]
+            cookies: list[Any] = [{"name": one.name, "value": one.value, "url": url} for one in caller.http.cookies]
             self.context.add_cookies(cookies)
         if context.get("java_script_enabled", True):
             self.context.add_init_script(TELL_VIOLATIONS)
@@ -39,9 +49,11 @@ class Visitor:
         """Allow console messages that match ``pattern``: Chromium logs every answer of 400 and more."""
         self._expected.append(pattern)
 
-    def unexpected(self) -> list[str]:
-        """Return what went wrong and was not expected."""
-        return [one for one in self.problems if not any(re.search(pattern, one) for pattern in self._expected)]
+    def check(self) -> None:
+        """Fail when anything went wrong that was not expected; what is told now is not told again."""
+        unexpected = [one for one in self.problems if not any(re.search(pattern, one) for pattern in self._expected)]
+        self.problems.clear()
+        assert not unexpected, "\n".join(unexpected)
 
     def go(self, path: str, status: int = 200) -> Page:
         """Open ``path``. Fails when it is not answered with ``status``."""

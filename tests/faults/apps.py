@@ -294,10 +294,11 @@ class Mute(FaultApp):
 class RawPeer:
     """Speaks Engine.IO packets over a WebSocket, so that nothing is put right by a library."""
 
-    def __init__(self, url: str, token: str | None = None, *, join: bool = True, **options: Any) -> None:
-        self.ws = websocket.create_connection(
-            url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket", timeout=SECONDS, **options
-        )
+    def __init__(
+        self, url: str, token: str | None = None, *, join: bool = True, query: str = "", **options: Any
+    ) -> None:
+        address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket" + query
+        self.ws = websocket.create_connection(address, timeout=SECONDS, **options)
         assert self.ws.recv()[:1] == "0", "no Engine.IO handshake"
         if join:
             self.send("40" + json.dumps({"token": token}))
@@ -323,6 +324,12 @@ class RawPeer:
             elif not packet:
                 break
         raise AssertionError(f"no packet {start!r} within {seconds:g} s")
+
+    def refusal(self, auth: Any) -> dict[str, Any]:
+        """Join with this ``auth`` (none at all if it is None) and return the refusal."""
+        self.send("40" + ("" if auth is None else json.dumps(auth)))
+        refused: dict[str, Any] = json.loads(self.receive("44").removeprefix("44"))
+        return refused
 
     def acknowledged(self, packet_id: int) -> dict[str, Any]:
         """Return the first argument of the acknowledgement ``packet_id``."""

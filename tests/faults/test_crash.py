@@ -20,19 +20,28 @@ OwnSite = Callable[..., SiteProcess]
 Started = Callable[[FaultApp], FaultApp]
 
 PROMPTS = [f"prompt {number}" for number in range(6)]
+#: Longer than it takes to look at six requests and to kill a site.
+FIRST_SECONDS = 4.0
 SETTINGS = {"SPACES_GRACE": 4, "SPACES_REQUEST_TIMEOUT": 30}
 
 
 class Scene:
     """A site with a space, an app of the package, and six requests: one processing, five queued."""
 
-    def __init__(self, site: SiteProcess, program: Start, lines: Path, seconds: float) -> None:
+    def __init__(self, site: SiteProcess, program: Start, lines: Path) -> None:
         self.site, self.lines = site, lines
         self.admin = site.admin()
         self.space = self.admin.make_space()
         self.token = self.admin.make_token(spaces=[self.space])
         self.start = lambda: program(
-            "python", "-m", "tests.faults.counting_app", site.url, self.token, self.space, str(lines), str(seconds)
+            "python",
+            "-m",
+            "tests.faults.counting_app",
+            site.url,
+            self.token,
+            self.space,
+            str(lines),
+            str(FIRST_SECONDS),
         )
         self.app = self.start()
         wait_connected(self.admin, self.space, seconds=20)
@@ -57,7 +66,7 @@ def in_order(finals: list[dict[str, Any]]) -> bool:
 def test_with_an_app_that_lives_on_all_six_are_completed_and_computed_once(
     own_site: OwnSite, program: Start, tmp_path: Path, mode: str
 ) -> None:
-    scene = Scene(own_site(async_mode=mode, **SETTINGS), program, tmp_path / "computed", 0.5)
+    scene = Scene(own_site(async_mode=mode, **SETTINGS), program, tmp_path / "computed")
     scene.site.restart(kill=True)
     finals = scene.finals()
     assert [text_of(final) for final in finals] == PROMPTS
@@ -67,7 +76,7 @@ def test_with_an_app_that_lives_on_all_six_are_completed_and_computed_once(
 
 
 def test_with_an_app_that_died_too_the_first_is_redelivered(own_site: OwnSite, program: Start, tmp_path: Path) -> None:
-    scene = Scene(own_site(**SETTINGS), program, tmp_path / "computed", 0.2)
+    scene = Scene(own_site(**SETTINGS), program, tmp_path / "computed")
     scene.app.kill()
     scene.site.restart(kill=True)
     assert [scene.admin.request(one)["status"] for one in scene.ids] == ["processing"] + ["queued"] * 5

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import FaultApp, Mute, Never
-from tests.faults.conftest import GRACE, every_mode, wait_connected, wait_status
+from tests.faults.conftest import GRACE, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 
 Connect = Callable[..., Any]
@@ -49,7 +49,6 @@ def test_the_answer_of_the_app_frees_its_place(
     app.next("inference_request", seconds=GRACE / 2, request_id=waiting)
 
 
-@every_mode
 @ways
 def test_with_a_sign_of_life_the_next_one_comes_after_the_grace(
     admin: HttpCaller, space: str, connect: Connect, end: Ending, timeout: float
@@ -66,7 +65,6 @@ def test_with_a_sign_of_life_the_next_one_comes_after_the_grace(
     assert app.is_connected()
 
 
-@every_mode
 @ways
 def test_without_a_sign_of_life_the_transport_is_closed(
     admin: HttpCaller, space: str, connect: Connect, end: Ending, timeout: float

@@ -40,7 +40,6 @@ def test_back_in_time_with_a_claim_keeps_the_attempt_and_its_deadline(
     assert not back.has_heard("inference_request"), "a claimed request must not be handed over again"
 
 
-@every_mode
 def test_back_without_a_claim_it_is_handed_over_again_before_the_others(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:
@@ -58,7 +57,6 @@ def test_back_without_a_claim_it_is_handed_over_again_before_the_others(
     assert back.next("inference_request", request_id=ids[0])["redelivered"] is True
 
 
-@every_mode
 def test_gone_for_longer_than_the_grace_it_is_requeued(admin: HttpCaller, space: str, connect: Connect) -> None:
     first = connect(Never)
     request_id = admin.submit(space, "hello")["id"]
@@ -70,7 +68,6 @@ def test_gone_for_longer_than_the_grace_it_is_requeued(admin: HttpCaller, space:
     assert text_of(admin.wait_final(request_id)) == "hello"
 
 
-@every_mode
 def test_without_attempts_left_it_fails_and_the_next_one_runs(admin: HttpCaller, space: str, connect: Connect) -> None:
     first = connect(Never)
     ids = [admin.submit(space, prompt)["id"] for prompt in ("one", "two")]

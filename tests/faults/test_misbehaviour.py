@@ -39,7 +39,6 @@ def test_an_app_that_dies_does_not_block_the_queue(admin: HttpCaller, space: str
     assert text_of(admin.wait_final(second)) == "two"
 
 
-@every_mode
 def test_an_app_that_never_answers_does_not_block_the_queue(admin: HttpCaller, space: str, connect: Connect) -> None:
     admin.json("PATCH", f"spaces/{space}", json={"timeout_seconds": 1})
     app = connect(Never)
@@ -62,7 +61,6 @@ def test_the_second_of_two_answers_changes_nothing(admin: HttpCaller, space: str
     assert [admin.request(final["id"]) for final in (one, two)] == [one, two]
 
 
-@every_mode
 def test_a_late_answer_changes_nothing_and_frees_the_app(admin: HttpCaller, space: str, connect: Connect) -> None:
     admin.json("PATCH", f"spaces/{space}", json={"timeout_seconds": 1})
     app = connect(Late)

@@ -134,7 +134,6 @@ def test_who_leaves_without_closing_is_not_connected_any_more(
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
 
 
-@every_mode
 def test_an_event_over_the_limit_is_too_large(admin: HttpCaller, space: str, connect: Connect) -> None:
     app = connect(Never)
     request_id = admin.submit(space, "hello")["id"]

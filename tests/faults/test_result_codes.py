@@ -41,7 +41,6 @@ def test_a_malformed_result_is_invalid_before_anything_else(connect: Connect) ->
     assert "result" in answer["message"]
 
 
-@every_mode
 def test_another_connection_of_the_token_is_not_the_owner(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:
@@ -78,7 +77,6 @@ def test_a_queued_request_is_unknown_to_the_app(admin: HttpCaller, space: str, c
     assert admin.request(waiting)["status"] == "queued"
 
 
-@every_mode
 def test_an_attempt_that_was_requeued_is_stale(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:

@@ -75,7 +75,6 @@ def test_an_app_that_answers_pings_alone_is_dead_when_it_declared_acks(
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
 
 
-@every_mode
 def test_the_same_instance_takes_its_own_place_at_once(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:

@@ -434,6 +434,7 @@ TestSlotMachine.settings = settings(max_examples=60, stateful_step_count=40, dea
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_slot_machine_in_full() -> None:
     run_state_machine_as_test(SlotMachine, settings=settings(max_examples=2000, stateful_step_count=100, deadline=None))
 

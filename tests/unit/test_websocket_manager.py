@@ -269,6 +269,15 @@ def test_a_result_that_comes_after_the_deadline_but_before_the_beat_is_too_late(
     assert relay.house.status(following) == "processing"
 
 
+def test_a_clock_that_is_set_forward_ends_nothing_that_the_app_has_in_hand(relay: Relay) -> None:
+    app = relay.app().registered()
+    request = relay.submit()
+    relay.clock.wall += 10 * TIMEOUT
+    relay.manager.tick()
+    assert relay.house.status(request) == "processing"
+    assert app.answer() == "accepted"
+
+
 def test_a_cancel_answers_the_user_at_once_and_refuses_the_late_result(relay: Relay) -> None:
     app = relay.app().registered()
     request = relay.submit()
@@ -759,6 +768,18 @@ def test_a_commit_whose_answer_was_lost_heals(relay: Relay, method: str) -> None
         assert app.answer() == "accepted"
     assert [relay.house.status(request) for request in ids] == ["completed", "completed"]
     assert [relay.house.row(request)["attempt"] for request in ids] == [1, 1]
+
+
+def test_a_lost_claim_of_the_only_request_is_found_by_the_beat(relay: Relay) -> None:
+    app = relay.app().registered()
+    relay.manager.tick()
+    request = relay.house.submit(now=relay.clock.wall)
+    relay.manager._store = CommitsWithoutAnAnswer(relay.house.store, "claim_next")
+    relay.wait(1)
+    assert (relay.house.status(request), app.requests()) == ("processing", [])
+    relay.wait(1)
+    assert [(body["id"], body["attempt"]) for body in app.requests()] == [(request, 1)]
+    assert app.answer() == "accepted"
 
 
 # Restart and shutdown
