@@ -132,7 +132,7 @@ def main() -> None:
     """Measure both and print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--mode", default="eventlet", choices=["eventlet", "gevent", "threading"])
-    parser.add_argument("--count", type=int, default=300, help="submits per server in all")
+    parser.add_argument("--count", type=int, default=1500, help="submits per server in all")
     given = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -31,9 +31,7 @@ def register_response(body: dict) -> None:
 def inference_request(body: dict) -> None:
     """Compute and answer."""
     text = body["payload"]["prompt"].upper()
-    site.emit(
-        "inference_result", {"request_id": body["request_id"], "status": "completed", "result": {"text": text}}
-    )
+    site.emit("inference_result", {"request_id": body["request_id"], "status": "completed", "result": {"text": text}})
 
 
 site.connect(host, auth={"token": os.environ.get("SPACES_TOKEN", "")}, transports=["websocket"])

@@ -31,6 +31,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     settings = settings or load_settings()
     app = OpenAPI(__name__, doc_ui=False)
     app.config.from_mapping(wiring.flask_config(settings))
+    app.json.sort_keys = False  # type: ignore[attr-defined]
     db.init_app(app)
     migrate.init_app(app, db, directory=str(wiring.MIGRATIONS))
     bootstrap.init_app(app)

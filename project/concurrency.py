@@ -159,9 +159,7 @@ class Server:
                 if "websocket" in self.environ.get("HTTP_UPGRADE", "").lower():
                     self.close_connection = True  # what follows a WebSocket is not another HTTP request
 
-        self._running = pywsgi.WSGIServer(
-            self._listener, self._app, log=None, error_log=logger, handler_class=Handler
-        )
+        self._running = pywsgi.WSGIServer(self._listener, self._app, log=None, error_log=logger, handler_class=Handler)
         self._running.serve_forever()
         self._stopped.wait()
 

@@ -8,9 +8,10 @@ command) are waited for by retrying in Python, up to :data:`BUSY_SECONDS`.
 from __future__ import annotations
 
 import fcntl
+import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,8 +26,6 @@ from project.errors import DatabaseAway
 
 BUSY_SECONDS = 5.0
 BUSY_TIMEOUT_MS = 50
-WRITE_OPTION = "spaces_write"
-READ_OPTION = "spaces_read"
 
 
 class Database:
@@ -46,20 +45,14 @@ class Database:
         Raises :class:`DatabaseAway` when the database does not answer.
         """
         with _away_if_broken(), self.engine.connect() as connection:
-            yield connection.execution_options(**{READ_OPTION: True})
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection in a write transaction; commits at the end, rolls back on an exception."""
-        with _away_if_broken(), self._one_writer() as deadline, self.engine.connect() as connection:
-            writer = connection.execution_options(**{WRITE_OPTION: True})
-            self._begin(writer.begin, deadline)
-            try:
-                yield writer
-                writer.commit()
-            except BaseException:
-                writer.rollback()
-                raise
+        with _away_if_broken(), self._one_writer() as deadline, self.engine.connect() as connection, connection.begin():
+            self._begin(connection, deadline)
+            yield connection
 
     @contextmanager
     def writing(self, session: scoped_session[Any]) -> Iterator[scoped_session[Any]]:
@@ -69,8 +62,7 @@ class Database:
         """
         with _away_if_broken(), self._one_writer() as deadline:
             session.rollback()
-            options = {WRITE_OPTION: True}
-            self._begin(lambda: session.connection(execution_options=options), deadline, on_retry=session.rollback)
+            self._begin(session.connection(), deadline)
             try:
                 yield session
                 session.commit()
@@ -95,19 +87,26 @@ class Database:
         finally:
             self._lock.release()
 
-    @staticmethod
-    def _begin(begin: Callable[[], object], deadline: float, on_retry: Callable[[], object] | None = None) -> None:
-        """Begin, and when another process holds SQLite's write lock, try again up to ``deadline``."""
-        while True:
+    def _begin(self, connection: Connection, deadline: float) -> None:
+        """Take SQLite's write lock; when another process holds it, try again up to ``deadline``."""
+        while self.is_sqlite:
             try:
-                begin()
+                begin_immediate(connection)
                 return
-            except OperationalError as error:
-                if "locked" not in str(error.orig) or time.monotonic() > deadline:
-                    raise
-                if on_retry:
-                    on_retry()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise DatabaseAway(retry_after=1) from error
                 threading.Event().wait(0.01)
+
+
+def begin_immediate(connection: Connection) -> None:
+    """Begin a write transaction on SQLite. Raises :class:`sqlite3.OperationalError` when somebody else writes.
+
+    The driver itself begins nothing (see :func:`_prepare_sqlite`), so a read takes no transaction at all.
+    """
+    raw = connection.connection.driver_connection
+    assert isinstance(raw, sqlite3.Connection)
+    raw.execute("BEGIN IMMEDIATE")
 
 
 @contextmanager
@@ -135,12 +134,6 @@ def _prepare_sqlite(engine: Engine, synchronous: str) -> None:
         cursor.execute(f"PRAGMA synchronous = {synchronous}")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def _on_begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        if not options.get(READ_OPTION):
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if options.get(WRITE_OPTION) else "BEGIN")
 
 
 def lock_folder(folder: Path) -> TextIO | None:

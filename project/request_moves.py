@@ -70,6 +70,12 @@ _move = (
     .where(requests.c.attempt_id.is_not_distinct_from(bindparam("b_attempt_id", type_=String)))
     .values(seq=requests.c.seq + SEQ_STEP)
 )
+_finish = (
+    update(requests)
+    .where(requests.c.id == bindparam("b_id"), is_processing, requests.c.attempt_id == bindparam("b_attempt_id"))
+    .values(seq=requests.c.seq + SEQ_STEP)
+    .returning(requests.c.id, requests.c.user_id, requests.c.space_id, requests.c.attempt)
+)
 _holder = select(attempts.c.connection_id).where(attempts.c.attempt_id == bindparam("attempt"))
 
 
@@ -112,14 +118,26 @@ def take(connection: SqlConnection, space_id: int, app: AppLink, now: float) -> 
     return row
 
 
-def end(
-    connection: SqlConnection, request_id: str, ending: Ending, now: float, attempt_id: str | None = None
-) -> Change | None:
-    """End an open request (of the given attempt, if one is named); None when it was not so any more."""
+def end(connection: SqlConnection, request_id: str, ending: Ending, now: float) -> Change | None:
+    """End an open request; None when it had ended."""
     row = connection.execute(_locked, {"id": request_id}).mappings().first()
-    if row is None or row["status"] not in OPEN_STATES or (attempt_id and row["attempt_id"] != attempt_id):
+    if row is None or row["status"] not in OPEN_STATES or not _moved(connection, row, _ended(ending, now), now):
         return None
-    ended = {
+    return _noted(connection, row, row["status"], row["attempt_id"], ending, now)
+
+
+def end_attempt(
+    connection: SqlConnection, request_id: str, attempt_id: str, ending: Ending, now: float
+) -> Change | None:
+    """End a request that is processing in this attempt; None when it is not so any more."""
+    meant = {"b_id": request_id, "b_attempt_id": attempt_id}
+    values = {**meant, **_ended(ending, now), "updated_at": now}
+    row = connection.execute(_finish, values).mappings().first()
+    return _noted(connection, row, PROCESSING, attempt_id, ending, now) if row else None
+
+
+def _ended(ending: Ending, now: float) -> dict[str, Any]:
+    return {
         "status": ending.status,
         "error_code": ending.code,
         "error_message": ending.message or MESSAGES.get(ending.code or ""),
@@ -127,17 +145,21 @@ def end(
         "retryable": ending.retryable,
         "finished_at": now,
     }
-    if not _moved(connection, row, ended, now):
-        return None
-    _closed(connection, row["attempt_id"], now, ending.by_result)
-    note(connection, request_id, now, row["status"], ending.status, row["attempt"], ending.code)
-    return Change(request_id, row["user_id"], row["space_id"], ending.status)
+
+
+def _noted(
+    connection: SqlConnection, row: RowMapping, from_state: str, attempt_id: str | None, ending: Ending, now: float
+) -> Change:
+    """Write down that the request ended, and return whom that concerns."""
+    _closed(connection, attempt_id, now, ending.by_result)
+    note(connection, row["id"], now, from_state, ending.status, row["attempt"], ending.code)
+    return Change(row["id"], row["user_id"], row["space_id"], ending.status)
 
 
 def give_back(connection: SqlConnection, row: RowMapping, now: float) -> Change | None:
     """Requeue a processing row, read with a lock, at the head; or fail it when no attempts are left."""
     if row["attempt"] >= row["max_attempts"]:
-        return end(connection, row["id"], Ending(FAILED, "app_disconnected"), now, row["attempt_id"])
+        return end_attempt(connection, row["id"], row["attempt_id"], Ending(FAILED, "app_disconnected"), now)
     waiting = {
         "status": QUEUED,
         "attempt_id": None,

@@ -44,6 +44,7 @@ _queue = select(requests.c.id).where(requests.c.space_id == bindparam("space"), 
 _history = (
     select(transitions).where(transitions.c.request_id.in_(bindparam("ids", expanding=True))).order_by(transitions.c.id)
 )
+_before = count_queued.where(requests.c.number < bindparam("number"))
 _newest_first = (requests.c.created_at.desc(), requests.c.id.desc())
 _waiting = (
     select(
@@ -98,12 +99,14 @@ def positions_in(database: Database, space_id: int) -> dict[str, int]:
 
 
 def position(database: Database, row: RowMapping) -> int | None:
-    """Return the place in the queue, 1 being next; None when it is not queued."""
+    """Return the place in the queue, 1 being next; None when it is not queued. A row just accepted knows it."""
     if row["status"] != QUEUED:
         return None
-    query = count_queued.where(requests.c.number < row["number"])
+    if "position" in row:
+        return int(row["position"])
     with database.read() as connection:
-        return 1 + int(connection.execute(query, {"space": row["space_id"]}).scalar_one())
+        before = connection.execute(_before, {"space": row["space_id"], "number": row["number"]}).scalar_one()
+        return 1 + int(before)
 
 
 def list_for_user(

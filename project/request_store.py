@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, delete, insert, select, text, update
+from sqlalchemy import Integer, and_, bindparam, delete, insert, select, text, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
@@ -34,7 +34,7 @@ _next_number = (
     .values(next_number=spaces.c.next_number + 1)
     .returning(spaces)
 )
-_insert = insert(requests).returning(requests)
+_insert = insert(requests).returning(requests, bindparam("b_position", type_=Integer).label("position"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ class RequestStore:
         now: float,
         retry_of: str | None = None,
     ) -> RowMapping:
-        """Accept a request: its row is committed when this returns.
+        """Accept a request: its row, with its ``position``, is committed when this returns.
 
         Raises NotFound, SpaceDisabled, SpaceOffline (not ``connected`` and the space does not queue
         while offline) or QueueFull; then nothing was accepted.
         """
         with self._db.write() as connection:
             space = self._next_in(connection, space_id)
-            self._check_open(connection, space, connected)
+            waiting = self._check_open(connection, space, connected)
             said = {"user_id": user_id, "username": username, "prompt": prompt, "parameters": parameters}
             values = {**self._new_row(space, now), **said, "retry_of": retry_of}
-            row = connection.execute(_insert, values).mappings().one()
+            row = connection.execute(_insert, {**values, "b_position": waiting + 1}).mappings().one()
             note(connection, row["id"], now, None, QUEUED, 0, None)
             return row
 
@@ -90,14 +90,17 @@ class RequestStore:
             raise NotFound
         return space
 
-    def _check_open(self, connection: SqlConnection, space: RowMapping, connected: bool) -> None:
+    def _check_open(self, connection: SqlConnection, space: RowMapping, connected: bool) -> int:
+        """Return how many wait already. Raises what refuses one more."""
         if not space["enabled"]:
             raise SpaceDisabled
         if not connected and not space["queue_when_offline"]:
             raise SpaceOffline(retry_after=5)
         limit = space["queue_length"] or self._limits.queue_length
-        if connection.execute(count_queued, {"space": space["id"]}).scalar_one() >= limit:
+        waiting = int(connection.execute(count_queued, {"space": space["id"]}).scalar_one())
+        if waiting >= limit:
             raise QueueFull(f"The queue of this space is full ({limit} waiting). Try again later.", retry_after=5)
+        return waiting
 
     def _new_row(self, space: RowMapping, now: float) -> dict[str, Any]:
         return {
@@ -220,13 +223,15 @@ class RequestStore:
         """
         with self._db.write() as connection:
             connection_rows.hold(connection, space_id, epoch)
-            change = request_moves.end(connection, request_id, ending, now, attempt_id)
+            change = request_moves.end_attempt(connection, request_id, attempt_id, ending, now)
             return change, request_moves.take(connection, space_id, app, now)
 
     def end(self, request_id: str, ending: Ending, now: float, attempt_id: str | None = None) -> Change | None:
         """End an open request (of the given attempt, if one is named); None when it was not so any more."""
         with self._db.write() as connection:
-            return request_moves.end(connection, request_id, ending, now, attempt_id)
+            if attempt_id:
+                return request_moves.end_attempt(connection, request_id, attempt_id, ending, now)
+            return request_moves.end(connection, request_id, ending, now)
 
     def cancel(self, request_id: str, code: str, now: float) -> Change:
         """Cancel an open request. Raises AlreadyFinal."""

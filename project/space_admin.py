@@ -6,7 +6,7 @@ Whoever calls has checked that the actor may do it: making, changing and deletin
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 from sqlalchemy import bindparam, or_, select
@@ -28,6 +28,7 @@ MAX_ATTEMPTS = 100
 MAX_QUEUE_LENGTH = 100_000
 MAX_DESCRIPTION = 20_000
 _CALLED = select(Space).where(Space.name_key == bindparam("key"))
+_ROW_CALLED = select(*Space.__table__.c).where(Space.name_key == bindparam("key"))
 
 Visibility = Literal["public", "private"]
 
@@ -103,11 +104,14 @@ def find(name: str) -> Space:
 
 
 def find_visible(name: str, user: User | None) -> Space:
-    """Return the space called ``name`` if ``user`` may look at it. Raises :class:`NotFound` in either case."""
-    space = find(name)
-    if not visible_to(space, user):
-        raise NotFound("There is no such space.")
-    return space
+    """Return the space called ``name``, to read only. Raises :class:`NotFound`, also for one not to be seen."""
+    if is_name(name):
+        with services().database.read() as connection:
+            row = connection.execute(_ROW_CALLED, {"key": name.lower()}).first()
+        space = cast("Space", row)  # a row has the same attributes, and costs a third of an object
+        if row is not None and visible_to(space, user):
+            return space
+    raise NotFound("There is no such space.")
 
 
 def visible_to(space: Space, user: User | None) -> bool:

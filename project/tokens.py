@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -20,6 +21,7 @@ from sqlalchemy.engine import RowMapping
 from project import token_rules
 from project.errors import DatabaseAway, NotFound
 from project.models import Space, Token, TokenSpace, User
+from project.recent import Recent
 from project.services import services
 
 START = "spaces_"
@@ -28,10 +30,13 @@ RANDOM_BYTES = 40
 PREFIX_LENGTH = len(START) + 8
 #: The largest number that the id columns hold; PostgreSQL refuses to compare them with a larger one.
 MAX_ID = 2**31 - 1
+#: Seconds for which another process may not have heard of a revocation.
+REMEMBERED = 1.0
 #: Seconds between two notes of when a token was last used.
 NOTE_EVERY = 60.0
 
 logger = logging.getLogger(__name__)
+_recent: Recent[tuple[TokenInfo, User]] = Recent(REMEMBERED)
 _TOKEN = Token.__table__.c
 _USER = User.__table__.c
 _IS_VALID = and_(
@@ -82,15 +87,20 @@ def identify(plaintext: str, now: float) -> tuple[TokenInfo, User] | None:
     """Return the token of this text and its maker, as :func:`verify` does."""
     if not plaintext.startswith(START) or len(plaintext) > 200:
         return None
+    hashed, generation = _hash(plaintext), _recent.generation
+    known = _recent.get(hashed, now)
+    if known and now < (known[0].expires_at or math.inf):
+        return known
     with services().database.read() as connection:
-        row = connection.execute(_BY_HASH, {"now": now, "hash": _hash(plaintext)}).mappings().first()
+        row = connection.execute(_BY_HASH, {"now": now, "hash": hashed}).mappings().first()
         if row is None:
             return None
         maker = User(**{column.name: row[column] for column in _USER})
-        info = _info(row, maker, _space_ids(connection, row))
+        known = _info(row, maker, _space_ids(connection, row)), maker
     if now - (row[_TOKEN.last_used_at] or 0) >= NOTE_EVERY:
-        _note_use(info.id, now)
-    return info, maker
+        _note_use(known[0].id, now)
+    _recent.put(hashed, known, now, generation)
+    return known
 
 
 def current(token_id: int, now: float) -> TokenInfo | None:
@@ -149,6 +159,7 @@ def revoke(token_id: int, actor: User) -> None:
     with services().database.write() as connection:
         if connection.execute(statement.values(revoked_at=time.time())).rowcount == 0:
             raise NotFound("There is no such token.")
+    _recent.clear()
     services().manager.token_revoked(token_id)
 
 
@@ -184,12 +195,14 @@ def lapsed(token_ids: Iterable[int], now: float) -> set[int]:
 
 def cut_all_of(user_id: int) -> None:
     """Cut the connections of all of somebody's tokens, which have stopped being valid."""
+    _recent.clear()
     for token_id in _ids_of(user_id):
         services().manager.token_revoked(token_id)
 
 
 def cut_unentitled(user_id: int) -> None:
     """Stop the apps that serve a space with a token of this person, where it may do so no more."""
+    _recent.clear()
     mine = set(_ids_of(user_id))
     held = [item for item in services().manager.connections() if item.token_id in mine]
     for item in held:

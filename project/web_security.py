@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFError
 
 from project import identity
@@ -40,6 +41,7 @@ HEADERS = {
 def init_app(app: Flask, settings: Settings) -> None:
     """Protect ``app``: call it once, before any blueprint is registered."""
     _configure_cookies(app, settings)
+    app.session_interface = _BrowserSessions()
     app.extensions["sign_in_throttle"] = SignInThrottle()
     login_manager.init_app(app)
     login_manager.session_protection = "basic"  # "strong" would sign people out whose address changes on the way
@@ -53,6 +55,15 @@ def init_app(app: Flask, settings: Settings) -> None:
         return _add_headers(response, strict_transport)
 
 
+class _BrowserSessions(SecureCookieSessionInterface):
+    """Login sessions are for browsers: a call with a token neither reads nor writes one."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if request.headers.get("Authorization", "")[:7].lower() == "bearer ":
+            return self.session_class()
+        return super().open_session(app, request)
+
+
 def content_policy(**extra: str) -> str:
     """Return the content security policy, with directives replaced or added: ``content_policy(style_src="...")``.
 
@@ -60,6 +71,9 @@ def content_policy(**extra: str) -> str:
     """
     directives = POLICY | {name.replace("_", "-"): value for name, value in extra.items()}
     return "; ".join(f"{name} {value}" for name, value in directives.items())
+
+
+DEFAULT_POLICY = content_policy()
 
 
 def _configure_cookies(app: Flask, settings: Settings) -> None:
@@ -97,7 +111,7 @@ def _check_call() -> None:
 def _add_headers(response: Response, strict_transport: str | None) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Content-Security-Policy", content_policy())
+    response.headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
     if strict_transport:
         response.headers.setdefault("Strict-Transport-Security", strict_transport)
     # Pages and answers belong to whoever asked; static files bring a rule of their own.

@@ -73,11 +73,13 @@ class WebsocketHandler:
             "connect": self.on_connect,
             "disconnect": self.on_disconnect,
             "register": self.on_register,
-            "inference_progress": self.on_inference_progress,
-            "inference_result": self.on_inference_result,
-            "*": self.on_anything_else,
         }.items():
             socketio.on_event(event, handler)
+        # These come often and need nothing of Flask, so they are spared its request context.
+        server: Any = socketio.server
+        server.on("inference_progress", self.on_inference_progress)
+        server.on("inference_result", self.on_inference_result)
+        server.on("*", self.on_anything_else)
 
     def on_connect(self, auth: object = None) -> None:
         """Let an app in by its token, or without one when some space allows that."""
@@ -186,9 +188,9 @@ class WebsocketHandler:
             "ack_seconds": self._settings.ack_timeout,
         }
 
-    def on_inference_result(self, *args: Any) -> dict[str, str]:
+    def on_inference_result(self, sid: str, *args: Any) -> dict[str, str]:
         """Take a result; the acknowledgement comes after the commit."""
-        return self._answered(self._take_result, args)
+        return self._answered(sid, self._take_result, args)
 
     def _take_result(self, link: AppLink, body: object) -> str:
         message = parse(InferenceResult, body)
@@ -198,9 +200,9 @@ class WebsocketHandler:
             outcome = Outcome("failed", "app_error", message.failure(), retryable=message.retryable)
         return self._manager.result(link, message.request_id, message.attempt_id, outcome)
 
-    def on_inference_progress(self, *args: Any) -> dict[str, str]:
+    def on_inference_progress(self, sid: str, *args: Any) -> dict[str, str]:
         """Take progress of a running attempt."""
-        return self._answered(self._take_progress, args)
+        return self._answered(sid, self._take_progress, args)
 
     def _take_progress(self, link: AppLink, body: object) -> str:
         said = parse(InferenceProgress, body)
@@ -208,18 +210,18 @@ class WebsocketHandler:
             link, said.request_id, said.attempt_id, said.value, said.message, said.delta, said.offset
         )
 
-    def on_anything_else(self, event: str, *_args: Any) -> dict[str, str]:
+    def on_anything_else(self, event: str, sid: str, *_args: Any) -> dict[str, str]:
         """Answer an event that the site does not know."""
-        self._manager.sign_of_life(self._peers[_sid()].link.connection_id)
-        if self._is_too_large(_sid()):
+        self._manager.sign_of_life(self._peers[sid].link.connection_id)
+        if self._is_too_large(sid):
             return _ack("too_large")
         return _ack("invalid", f"The site knows no event {event[:64]!r}.")
 
-    def _answered(self, take: Callable[[AppLink, object], str], args: tuple[Any, ...]) -> dict[str, str]:
+    def _answered(self, sid: str, take: Callable[[AppLink, object], str], args: tuple[Any, ...]) -> dict[str, str]:
         """Run one event's handler and turn whatever happens into an answer."""
-        link = self._peers[_sid()].link
+        link = self._peers[sid].link
         self._manager.sign_of_life(link.connection_id)
-        if self._is_too_large(_sid()):
+        if self._is_too_large(sid):
             return _ack("too_large")
         try:
             return _ack(take(link, self._body(args)))

@@ -50,7 +50,6 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "BOOTSTRAP_SERVE_LOCAL": True,
         "MAX_CONTENT_LENGTH": MAX_BODY_MB * 1_000_000,
         "RATELIMIT_ENABLED": settings.rate_limits == "on",
-        "JSON_SORT_KEYS": False,
     }
 
 
@@ -60,9 +59,7 @@ def wire(app: Flask, settings: Settings) -> None:
         database = Database(db.engine, synchronous=settings.sqlite_synchronous)
     limits = Limits(settings.request_timeout, settings.queue_ttl, settings.max_attempts, settings.queue_length)
     store, notifier = RequestStore(database, limits), MemoryNotifier()
-    manager = WebsocketManager(
-        store, notifier, Times(settings.grace, settings.ack_timeout), secrets.token_hex(16)
-    )
+    manager = WebsocketManager(store, notifier, Times(settings.grace, settings.ack_timeout), secrets.token_hex(16))
     socketio = _socketio(app, settings)
     transport = SocketTransport(socketio)
     manager.attach(transport)

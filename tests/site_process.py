@@ -1,9 +1,9 @@
 """A real site as a subprocess, for tests that need sockets, signals and several processes.
 
-    with SiteProcess(tmp_path, SPACES_GRACE=2) as site:
-        admin = site.admin()
-        space = admin.make_space()
-        token = admin.make_token(spaces=[space])
+with SiteProcess(tmp_path, SPACES_GRACE=2) as site:
+    admin = site.admin()
+    space = admin.make_space()
+    token = admin.make_token(spaces=[space])
 """
 
 from __future__ import annotations
@@ -71,12 +71,16 @@ class SiteProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
         mode = async_mode or os.environ.get("SPACES_ASYNC_MODE") or "eventlet"
-        self.environment = inherited_environment() | QUICK_SETTINGS | {
-            "SPACES_DATA_DIR": str(self.data_dir),
-            "SPACES_ASYNC_MODE": mode,
-            "PYTHONUNBUFFERED": "1",
-            **{key: str(value) for key, value in settings.items()},
-        }
+        self.environment = (
+            inherited_environment()
+            | QUICK_SETTINGS
+            | {
+                "SPACES_DATA_DIR": str(self.data_dir),
+                "SPACES_ASYNC_MODE": mode,
+                "PYTHONUNBUFFERED": "1",
+                **{key: str(value) for key, value in settings.items()},
+            }
+        )
 
     def __enter__(self) -> Self:
         return self.start()

@@ -15,7 +15,7 @@ VERSION = "1.0.0"
 ABOUT = (
     "Submit requests to spaces, follow them, and run the site. Programs send `Authorization: Bearer <token>` with a "
     "token of scope `api`; pages use the session cookie, and for every change the header `X-CSRFToken` with the value "
-    "of `<meta name=\"csrf-token\">`. A refusal is `{\"error\": {\"code\", \"message\", \"details\"}}`."
+    'of `<meta name="csrf-token">`. A refusal is `{"error": {"code", "message", "details"}}`.'
 )
 
 

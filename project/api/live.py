@@ -99,9 +99,7 @@ class Sight:
         return seen.at + SPACE_PAUSE if now.space != seen.space else None
 
 
-@routes.get(
-    "/spaces/<name>/live", responses={200: LiveObject, **refusals(401, 403, 404, 422)}, security=ANYBODY
-)
+@routes.get("/spaces/<name>/live", responses={200: LiveObject, **refusals(401, 403, 404, 422)}, security=ANYBODY)
 def get_live(path: SpacePath, query: LiveQuery) -> Response:
     """Follow a space and your requests there, in one held call. Visitors may follow public spaces."""
     user = viewer()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from flask import Response, jsonify
 from flask_openapi3.models import Schema
 
@@ -26,11 +23,10 @@ from project.api.models import (
     WaitQuery,
 )
 from project.api.presenters import Row, present, present_all, urls
-from project.errors import Forbidden, NotFinal, NotFound, ShuttingDown
-from project.extensions import db
+from project.errors import Forbidden, NotFinal, NotFound
 from project.identity import Caller
-from project.models import Space
 from project.services import services
+from project.submission import submit
 
 routes = blueprint("api_requests", __name__, REQUESTS)
 
@@ -61,7 +57,7 @@ def submit_request(path: SpacePath, header: PreferHeader) -> tuple[Response, int
     space = space_admin.find_visible(path.name, caller.user)
     submission = read_submission(services().settings)
     check_inputs(space, submission.prompt)
-    row = _accept(caller, space, submission.prompt or "", submission.parameters or {})
+    row = submit(space.id, caller.user, submission.prompt or "", submission.parameters or {})
     return _accepted(row, preferred_wait(header.prefer))
 
 
@@ -75,9 +71,7 @@ def get_request(path: RequestPath, query: WaitQuery) -> Response:
     if query.until == "final":
         row = wait_for(site, lambda: _readable(path, caller), path.request_id, is_final, held)
     elif query.after is not None:
-        row = wait_for(
-            site, lambda: _readable(path, caller), path.request_id, newer_than(site, query.after), held
-        )
+        row = wait_for(site, lambda: _readable(path, caller), path.request_id, newer_than(site, query.after), held)
     else:
         row = _readable(path, caller)
     return jsonify(present(site, row))
@@ -133,7 +127,7 @@ def retry_request(path: RequestPath) -> tuple[Response, int, dict[str, str]]:
         raise NotFound("The space of this request does not exist any more.")
     space = space_admin.find_visible(old["space_name"], caller.user)
     check_inputs(space, old["prompt"] or None)
-    return _accepted(_accept(caller, space, old["prompt"], old["parameters"], retry_of=old["id"]), None)
+    return _accepted(submit(space.id, caller.user, old["prompt"], old["parameters"], retry_of=old["id"]), None)
 
 
 @routes.delete("/requests/<request_id>", responses={204: None, **refusals(401, 403, 404, 409, 429)}, security=SIGNED_IN)
@@ -143,29 +137,6 @@ def delete_request(path: RequestPath) -> tuple[str, int]:
     _own(path, reader())
     services().store.delete(path.request_id)
     return "", 204
-
-
-def _accept(
-    caller: Caller, space: Space, prompt: str, parameters: dict[str, Any], retry_of: str | None = None
-) -> Row:
-    """Keep a new request, then hand it over if the app is free. Raises what the store refuses, and ShuttingDown."""
-    site = services()
-    if not site.manager.accepting:
-        raise ShuttingDown(retry_after=5)
-    space_id, connected = space.id, site.manager.is_connected(space.id)
-    db.session.remove()
-    row = site.store.create(
-        space_id,
-        caller.user.id,
-        caller.user.username,
-        prompt,
-        parameters,
-        connected=connected,
-        now=time.time(),
-        retry_of=retry_of,
-    )
-    site.manager.work_arrived(space_id)
-    return row
 
 
 def _accepted(row: Row, wait: float | None) -> tuple[Response, int, dict[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from flask import redirect, render_template, request, url_for
@@ -15,13 +14,14 @@ from wtforms.validators import DataRequired, Length
 from project import space_admin
 from project.api.bodies import check_inputs
 from project.api.presenters import space_limits
-from project.errors import ShuttingDown, SpacesError
+from project.errors import SpacesError
 from project.extensions import db
 from project.models import Space
 from project.pages import snippets
 from project.pages.cards import Card, cards_of
 from project.pages.requests import readable_request
 from project.services import services
+from project.submission import submit
 from project.validation import storable
 
 CARDS = 20
@@ -90,22 +90,9 @@ def visible_space(name: str) -> Space:
 
 
 def _submit(space: Space, prompt: str) -> str:
-    """Store the request, tell the manager, and return its id."""
-    site = services()
+    """Accept the request and return its id."""
     check_inputs(space, prompt)
-    if not site.manager.accepting:
-        raise ShuttingDown(retry_after=5)
-    row = site.store.create(
-        space.id,
-        current_user.id,
-        current_user.username,
-        prompt,
-        {},
-        connected=site.manager.is_connected(space.id),
-        now=time.time(),
-    )
-    site.manager.work_arrived(space.id)
-    return str(row["id"])
+    return str(submit(space.id, current_user, prompt, {})["id"])
 
 
 def _draw(space: Space, form: PromptForm, refused: SpacesError | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Apps with one known fault each, on plain python-socketio; and a peer that speaks raw packets.
+"""Apps with one known fault each, on plain python-socketio.
 
 ==========  ====================================================================
 Echo        answers each request with its prompt; the others are made from it
@@ -9,7 +9,6 @@ Double      answers each request twice
 Late        answers only once it was told to stop
 Garbage     sends malformed events first, then the right answer
 Mute        declares acknowledgements and gives none, nor anything else
-RawPeer     whatever packets the test sends
 ==========  ====================================================================
 
 A forged or foreign result needs no class of its own: any of them sends it with :meth:`FaultApp.answer`.
@@ -18,14 +17,12 @@ A forged or foreign result needs no class of its own: any of them sends it with 
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 import threading
 import time
 from typing import Any, Self
 
 import socketio
-import websocket
 from socketio import packet as socket_packet
 from socketio.exceptions import SocketIOError
 
@@ -289,72 +286,3 @@ class Mute(FaultApp):
     """Takes requests, acknowledges nothing, answers nothing."""
 
     library = NoAcks
-
-
-class RawPeer:
-    """Speaks Engine.IO packets over a WebSocket, so that nothing is put right by a library."""
-
-    def __init__(
-        self, url: str, token: str | None = None, *, join: bool = True, query: str = "", **options: Any
-    ) -> None:
-        address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket" + query
-        self.ws = websocket.create_connection(address, timeout=SECONDS, **options)
-        assert self.ws.recv()[:1] == "0", "no Engine.IO handshake"
-        if join:
-            self.send("40" + json.dumps({"token": token}))
-            assert self.receive("40"), "the connection was refused"
-
-    def send(self, packet: str) -> None:
-        """Send one packet as it is."""
-        self.ws.send(packet)
-
-    def send_binary(self, data: bytes) -> None:
-        """Send one binary packet."""
-        self.ws.send_binary(data)
-
-    def receive(self, start: str, seconds: float = SECONDS) -> str:
-        """Return the next packet that begins with ``start``, answering pings meanwhile."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            packet = self.ws.recv()
-            if packet == "2":
-                self.ws.send("3")
-            elif isinstance(packet, str) and packet.startswith(start):
-                return packet
-            elif not packet:
-                break
-        raise AssertionError(f"no packet {start!r} within {seconds:g} s")
-
-    def refusal(self, auth: Any) -> dict[str, Any]:
-        """Join with this ``auth`` (none at all if it is None) and return the refusal."""
-        self.send("40" + ("" if auth is None else json.dumps(auth)))
-        refused: dict[str, Any] = json.loads(self.receive("44").removeprefix("44"))
-        return refused
-
-    def acknowledged(self, packet_id: int) -> dict[str, Any]:
-        """Return the first argument of the acknowledgement ``packet_id``."""
-        start = f"43{packet_id}["
-        body: dict[str, Any] = json.loads(self.receive(start)[len(start) - 1 :])[0]
-        return body
-
-    def wait_closed(self, seconds: float = SECONDS) -> None:
-        """Wait until the site has closed the transport."""
-        self.ws.settimeout(seconds)
-        deadline = time.monotonic() + seconds
-        try:
-            while time.monotonic() < deadline:
-                packet = self.ws.recv()
-                if packet == "2":
-                    self.ws.send("3")
-                elif not packet:
-                    return
-        except (websocket.WebSocketConnectionClosedException, ConnectionError):
-            return
-        except websocket.WebSocketTimeoutException:
-            pass
-        raise AssertionError(f"the site did not close the transport within {seconds:g} s")
-
-    def close(self) -> None:
-        """Leave, and close the socket that the library forgets when the other side has left first."""
-        self.ws.close()
-        self.ws.shutdown()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.conftest import MODES, ending, steps, text_of, wait_connected, wait_status
+from tests.faults.looking import MODES, ending, steps, text_of, wait_connected, wait_status
 from tests.program import Program
 from tests.site_process import SiteProcess, wait_until
 
@@ -22,7 +22,7 @@ Started = Callable[[FaultApp], FaultApp]
 PROMPTS = [f"prompt {number}" for number in range(6)]
 #: Longer than it takes to look at six requests and to kill a site.
 FIRST_SECONDS = 4.0
-SETTINGS = {"SPACES_GRACE": 4, "SPACES_REQUEST_TIMEOUT": 30}
+SETTINGS = {"SPACES_GRACE": 8, "SPACES_REQUEST_TIMEOUT": 30}
 
 
 class Scene:

@@ -10,8 +10,9 @@ import requests
 import websocket
 from socketio.exceptions import ConnectionError as Refused
 
-from tests.faults.apps import Echo, FaultApp, RawPeer
-from tests.faults.conftest import every_mode, text_of, wait_connected
+from tests.faults.apps import Echo, FaultApp
+from tests.faults.looking import every_mode, text_of, wait_connected
+from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.program import Program
 from tests.site_process import SiteProcess

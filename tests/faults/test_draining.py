@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import FaultApp, Mute, Never
-from tests.faults.conftest import GRACE, wait_connected, wait_status
+from tests.faults.looking import GRACE, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 
 Connect = Callable[..., Any]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import Echo, FaultApp, Mute, Never
-from tests.faults.conftest import ACK_SECONDS, ending, every_mode, steps, text_of, wait_connected, wait_status
+from tests.faults.looking import ACK_SECONDS, ending, every_mode, steps, text_of, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 

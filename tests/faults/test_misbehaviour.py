@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import Double, Drop, Echo, FaultApp, Garbage, Late, Never, Slow
-from tests.faults.conftest import (
+from tests.faults.looking import (
     ending,
     every_mode,
     steps,

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.faults.apps import Echo, FaultApp, Never, RawPeer
-from tests.faults.conftest import EVENT_KB, every_mode, text_of, wait_connected
+from tests.faults.apps import Echo, FaultApp, Never
+from tests.faults.looking import EVENT_KB, every_mode, text_of, wait_connected
+from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.conftest import ending, every_mode, text_of, wait_connected
+from tests.faults.looking import ending, every_mode, text_of, wait_connected
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import FaultApp, Never
-from tests.faults.conftest import every_mode, text_of, wait_connected, wait_status
+from tests.faults.looking import every_mode, text_of, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.conftest import MODES, text_of, wait_status
+from tests.faults.looking import MODES, text_of, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import Echo, FaultApp, Mute, Never
-from tests.faults.conftest import every_mode, text_of
+from tests.faults.looking import every_mode, text_of
 from tests.http_caller import HttpCaller
 from tests.program import Program
 from tests.site_process import SiteProcess, wait_until

@@ -155,7 +155,6 @@ def test_a_database_that_cannot_write_refuses_no_valid_token(
     text = make(ann)[1]
     monkeypatch.setattr("project.database.BUSY_SECONDS", 0.05)
     with app.app_context(), services().database.engine.connect() as other:
-        other.exec_driver_sql("ROLLBACK")
         other.exec_driver_sql("BEGIN IMMEDIATE")
         assert info(text).username == "ann"
         other.exec_driver_sql("ROLLBACK")

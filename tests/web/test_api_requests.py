@@ -54,8 +54,11 @@ def test_an_accepted_request_is_answered_202_with_its_place(ann):
 
 
 def test_a_form_is_taken_like_json(ann):
-    answer = ann.post("spaces/cats/requests", data={"prompt": "hé", "parameters": '{"n": 1}', "csrf_token": "x"},
-                      content_type="multipart/form-data")
+    answer = ann.post(
+        "spaces/cats/requests",
+        data={"prompt": "hé", "parameters": '{"n": 1}', "csrf_token": "x"},
+        content_type="multipart/form-data",
+    )
     assert answer.status_code == 202
     assert answer.json["input"] == {"prompt": "hé", "parameters": {"n": 1}, "files": []}
 
@@ -228,9 +231,7 @@ def test_a_request_goes_to_the_app_and_its_result_comes_back(ann, connect):
 def test_prefer_wait_answers_the_result_itself(ann, connect, prefer, applied):
     remote = connect("dogs")
     with ThreadPoolExecutor() as pool:
-        call = pool.submit(
-            ann.post, "spaces/dogs/requests", json={"prompt": "bark"}, headers={"Prefer": prefer}
-        )
+        call = pool.submit(ann.post, "spaces/dogs/requests", json={"prompt": "bark"}, headers={"Prefer": prefer})
         remote.answer(remote.next("inference_request"), {"text": "woof"})
         answer = call.result(timeout=20)
     assert (answer.status_code, answer.json["status"]) == (200, "completed")

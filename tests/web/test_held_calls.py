@@ -48,9 +48,7 @@ def test_held_polls_cost_next_to_no_statements(site: tuple[Services, int, str, s
     """200 polls held for 10 s, the sweeps running beside them: under 50 statements while they are held."""
     services, port, token, request_id = site
     statements: list[str] = []
-    event.listen(
-        services.database.engine, "before_cursor_execute", lambda *heard: statements.append(str(heard[2]))
-    )
+    event.listen(services.database.engine, "before_cursor_execute", lambda *heard: statements.append(str(heard[2])))
 
     def poll(_: int) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)

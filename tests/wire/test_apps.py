@@ -135,9 +135,7 @@ class TestThePackage:
         assert [admin.wait_final(one)["status"] for one in ids] == ["completed"] * 6
         assert order == prompts
 
-    def test_spaces_run_side_by_side(
-        self, site: SiteProcess, admin: HttpCaller, run: Callable[[App], Running]
-    ) -> None:
+    def test_spaces_run_side_by_side(self, site: SiteProcess, admin: HttpCaller, run: Callable[[App], Running]) -> None:
         names = [admin.make_space(), admin.make_space()]
         app = App(site.url, admin.make_token(spaces=names))
         both = threading.Barrier(2)
