@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from flask import Flask, Request, Response, request
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFError
 
 from project import identity
@@ -55,13 +55,21 @@ def init_app(app: Flask, settings: Settings) -> None:
         return _add_headers(response, strict_transport)
 
 
+class _NoSession(SecureCookieSession):
+    """What a call with a token has in place of a login session."""
+
+
 class _BrowserSessions(SecureCookieSessionInterface):
     """Login sessions are for browsers: a call with a token neither reads nor writes one."""
 
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
         if request.headers.get("Authorization", "")[:7].lower() == "bearer ":
-            return self.session_class()
+            return _NoSession()
         return super().open_session(app, request)
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        if not isinstance(session, _NoSession):
+            super().save_session(app, session, response)
 
 
 def content_policy(**extra: str) -> str:

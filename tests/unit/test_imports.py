@@ -22,6 +22,7 @@ FLOORS = [
         "messages",
         "passwords",
         "space_admin",
+        "submission",
         "throttle",
         "token_rules",
         "tokens",
@@ -41,7 +42,7 @@ FLOORS = [
         "websocket_manager",
     },
     {"database", "extensions", "models", "request_tables"},
-    {"app_slot", "concurrency", "config", "errors", "markdown", "ports", "validation"},
+    {"app_slot", "concurrency", "config", "errors", "markdown", "ports", "recent", "validation"},
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: The room that acts: the manager and its parts know nothing but the slot, the ports and the refusals.
