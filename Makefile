@@ -42,7 +42,7 @@ check: $(DEV_STAMP)  ## lint, types, dependency and security audit
 	@echo "ruff:";      $(BIN)/ruff check .
 	@echo "format:";    $(BIN)/ruff format --check .
 	@echo "mypy:";      $(BIN)/mypy
-	@echo "bandit:";    $(BIN)/bandit --quiet --recursive project spaces_app
+	@echo "bandit:";    $(BIN)/bandit --quiet --configfile pyproject.toml --recursive project spaces_app
 	@echo "pip-audit:"; $(BIN)/python -m scripts.audit
 
 test-long: $(DEV_STAMP) js  ## the test suite with its full counts

@@ -106,7 +106,7 @@ class Space(Base):
 
 
 class InferenceRequest(Base):
-    """One request of one person to one space; see the states in ``docs/protocol.md``.
+    """One request of one person to one space; see the states in ``WEBSOCKETS_GUIDE.md``.
 
     ``expires_at`` is when a queued request has waited too long; while it is processing,
     ``queue_left`` keeps the seconds of waiting that are left, so all waits count together.

@@ -83,7 +83,10 @@ class WebsocketHandler:
 
     def on_connect(self, auth: object = None) -> None:
         """Let an app in by its token, or without one when some space allows that."""
-        token = self._authenticate(auth)
+        try:
+            token = self._authenticate(auth)
+        except DatabaseAway as error:
+            raise Refused(error.message, {"code": error.code}) from error
         link = AppLink(secrets.token_hex(16), token.id if token else None, request.remote_addr)
         self._peers[_sid()] = Peer(link, token)
         self._transport.opened(link.connection_id, _sid(), link.token_id)

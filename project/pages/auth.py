@@ -8,10 +8,13 @@ from werkzeug.wrappers import Response
 
 from project import accounts, identity
 from project.errors import Forbidden, SpacesError
+from project.extensions import limiter
 from project.pages.forms import LoginForm, RegisterForm, show_refusal
 from project.pages.refusals import form_page
 from project.services import services
 
+#: From one address; a class or an office behind one address must still get in.
+SIGN_UPS = "60 per hour"
 blueprint = Blueprint("auth", __name__)
 
 
@@ -33,6 +36,7 @@ def login() -> Response:
 
 
 @blueprint.route("/register", methods=["GET", "POST"])
+@limiter.limit(SIGN_UPS, methods=["POST"], exempt_when=lambda: services().settings.rate_limits == "off")
 def register() -> Response:
     """Make an account, if the site lets visitors do that, and sign in with it."""
     if current_user.is_authenticated:

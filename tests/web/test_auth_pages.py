@@ -127,3 +127,10 @@ def test_a_closed_site_takes_no_sign_ups(make_app: Callable[[Settings], Flask], 
     answer = closed.post("/register", data={"username": "bob", "password": PASSWORD, "csrf_token": token})
     assert answer.status_code == 403
     assert 'href="/register' not in closed.get("/login").text
+
+
+def test_sign_ups_from_one_address_are_limited(client: Browser) -> None:
+    form = {"username": "ann", "password": "x", "csrf_token": client.csrf()}
+    answers = [client.post("/register", data=form).status_code for _ in range(61)]
+    assert answers[-1] == 429
+    assert 429 not in answers[:60]
