@@ -359,3 +359,10 @@ def test_times_are_machine_readable(ann, make_space):
     found = re.search(r'<time datetime="([^"]+)Z"', page(ann, f"/requests/{sent(ann)}"))
     assert found
     assert found[1].startswith(time.strftime("%Y-", time.gmtime()))
+
+
+def test_signing_in_from_a_space_leads_back_to_it(client, make_space):
+    make_space("cats")
+    page = client.get("/spaces/cats").get_data(as_text=True)
+    assert page.count('href="/login?next=/spaces/cats"') == 2
+    assert 'href="/login"' not in page
