@@ -49,7 +49,6 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 20, "max_overflow": 40, "pool_timeout": 5},
         "BOOTSTRAP_SERVE_LOCAL": True,
         "MAX_CONTENT_LENGTH": MAX_BODY_MB * 1_000_000,
-        "RATELIMIT_ENABLED": settings.rate_limits == "on",
     }
 
 

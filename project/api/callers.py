@@ -50,10 +50,13 @@ def admin_only(view: View) -> View:
     return guarded  # type: ignore[return-value]
 
 
-def limited(rate: str, scope: str) -> RouteLimit:
-    """Allow each caller ``rate`` calls of everything in ``scope``, unless the site's rate limits are off."""
+def limited(rate: str, scope: str, methods: list[str] | None = None) -> RouteLimit:
+    """Allow each caller ``rate`` calls of everything in ``scope``, unless the site's rate limits are off.
+
+    Only calls by ``methods`` count (None: all). A visitor counts by address.
+    """
     return limiter.shared_limit(
-        rate, scope=scope, key_func=_who, exempt_when=lambda: services().settings.rate_limits == "off"
+        rate, scope=scope, methods=methods, key_func=_who, exempt_when=lambda: services().settings.rate_limits == "off"
     )
 
 

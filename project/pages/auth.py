@@ -7,8 +7,8 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from project import accounts, identity
+from project.api.callers import limited
 from project.errors import Forbidden, SpacesError
-from project.extensions import limiter
 from project.pages.forms import LoginForm, RegisterForm, show_refusal
 from project.pages.refusals import form_page
 from project.services import services
@@ -36,7 +36,7 @@ def login() -> Response:
 
 
 @blueprint.route("/register", methods=["GET", "POST"])
-@limiter.limit(SIGN_UPS, methods=["POST"], exempt_when=lambda: services().settings.rate_limits == "off")
+@limited(SIGN_UPS, "sign-ups", methods=["POST"])
 def register() -> Response:
     """Make an account, if the site lets visitors do that, and sign in with it."""
     if current_user.is_authenticated:
