@@ -13,7 +13,7 @@ from flask import current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from project import passwords, tokens, user_rows
+from project import file_rows, passwords, tokens, user_rows
 from project.errors import Conflict, DuplicateName, Forbidden, Invalid, NotAuthenticated
 from project.first_admin import FirstAdmin, ensure_first_admin, forget_first_password
 from project.models import User
@@ -172,7 +172,9 @@ def delete_user(user_id: int) -> None:
     user = set_active(user_id, False)  # first, so that nothing new arrives while its open requests end
     services().manager.user_removed(user_id)
     with services().database.write() as connection:
+        file_ids = file_rows.ids_of_user(connection, user_id)
         user_rows.remove(connection, user_id)
+    services().files.forget(file_ids)
     forget_first_password(user)
 
 

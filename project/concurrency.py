@@ -10,17 +10,22 @@ eventlet   ``eventlet.wsgi``               psycopg2 (made green)    ``eventlet.t
 gevent     ``gevent.pywsgi``               psycopg 3                the hub's thread pool
 threading  Werkzeug's (development only)   psycopg 3                the calling thread
 =========  ==============================  =======================  ====================
+
+Both production servers would read what is left of a refused body for ever; here they stop after
+:data:`DRAIN_SECONDS` and close the connection.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -31,6 +36,8 @@ BACKLOG = 4096
 MAX_GREEN_THREADS = 20_000
 #: For password hashes: each real thread keeps the 19 MiB that its last hash needed.
 REAL_THREADS = 4
+#: For how long what a refused caller still sends is read and dropped, so that it gets to see the answer.
+DRAIN_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 _mode = "threading"
@@ -49,6 +56,7 @@ def patch(mode: str) -> None:
             import eventlet
 
         eventlet.monkey_patch()
+        _unmask_quickly()
     elif mode == "gevent":
         import gevent
         from gevent import monkey
@@ -82,6 +90,71 @@ def in_real_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
         pooled: T = gevent.get_hub().threadpool.apply(function, args, kwargs)
         return pooled
     return function(*args, **kwargs)
+
+
+def give_way() -> None:
+    """Let other green threads run: a stream whose next bytes are always there would hold everybody up."""
+    time.sleep(0)
+
+
+def read_within(read: Callable[[int], bytes], size: int, seconds: float, environ: dict[str, Any]) -> bytes:
+    """Return ``read(size)``, from a body of the request ``environ``.
+
+    Raises :class:`TimeoutError` when that takes longer than ``seconds``.
+    """
+    with _time_limit(seconds, environ):
+        return read(size)
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float, environ: dict[str, Any]) -> Iterator[None]:
+    if _mode == "eventlet":
+        import eventlet
+
+        with eventlet.Timeout(seconds, TimeoutError()):
+            yield
+    elif _mode == "gevent":
+        import gevent
+
+        with gevent.Timeout(seconds, TimeoutError()):
+            yield
+    else:
+        connection: socket.socket | None = environ.get("werkzeug.socket")
+        before = connection.gettimeout() if connection else None
+        if connection:
+            connection.settimeout(seconds)
+        try:
+            yield
+        finally:
+            if connection:
+                connection.settimeout(before)
+
+
+def _drained(read: Callable[[int], bytes]) -> bool:
+    """Read and drop what is left of a body, for a while; say whether that was all of it."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            if not read_within(read, 65_536, left, {}):
+                return True
+            give_way()
+    except (OSError, ValueError):
+        logger.debug("a refused body could not be read to its end")
+    return False
+
+
+def _unmask_quickly() -> None:
+    """Undo WebSocket masks (RFC 6455, 5.3) at once: byte by byte, one megabyte stops everybody for 0.2 s."""
+    from eventlet.websocket import RFC6455WebSocket
+
+    def apply_mask(data: bytes, mask: tuple[int, ...], length: int | None = None, offset: int = 0) -> bytes:
+        data = data[:length]
+        turn = offset % 4
+        key = (bytes(mask[turn:]) + bytes(mask[:turn])) * (len(data) // 4 + 1)
+        masked = int.from_bytes(data, "little") ^ int.from_bytes(key[: len(data)], "little")
+        return masked.to_bytes(len(data), "little")
+
+    RFC6455WebSocket._apply_mask = staticmethod(apply_mask)
 
 
 def database_url(url: str) -> str:
@@ -137,12 +210,26 @@ class Server:
         import eventlet
         from eventlet import wsgi
 
+        class Protocol(wsgi.HttpProtocol):
+            def get_environ(self) -> dict[str, Any]:
+                environ: dict[str, Any] = super().get_environ()
+                body = environ["wsgi.input"]
+                body.discard = lambda: self._discard(body)
+                environ["wsgi.input_terminated"] = body.chunked_input
+                return environ
+
+            def _discard(self, body: wsgi.Input) -> None:
+                if not _drained(body.read):
+                    self.close_connection = 1
+
         server = eventlet.spawn(
             wsgi.server,
             self._listener,
             self._app,
+            protocol=Protocol,
             max_size=MAX_GREEN_THREADS,
             minimum_chunk_size=1,
+            log=logger,
             log_output=False,
             debug=False,
             socket_timeout=None,
@@ -153,11 +240,28 @@ class Server:
     def _serve_gevent(self) -> None:
         from gevent import pywsgi
 
+        class Input(pywsgi.Input):
+            __slots__ = ()
+
+            def _discard(self) -> None:
+                # Whoever still waits for leave to send has nothing under way.
+                if self.is_left() and not self._chunked_input_error and self.socket is None:
+                    _drained(self.read)
+
+            def is_left(self) -> bool:
+                return bool(self.chunk_length if self.chunked_input else self.position < (self.content_length or 0))
+
         class Handler(pywsgi.WSGIHandler):
+            def get_environ(self) -> dict[str, Any]:
+                environ: dict[str, Any] = super().get_environ()
+                self.wsgi_input.__class__ = Input
+                return environ
+
             def handle_one_response(self) -> None:
                 super().handle_one_response()
-                if "websocket" in self.environ.get("HTTP_UPGRADE", "").lower():
-                    self.close_connection = True  # what follows a WebSocket is not another HTTP request
+                is_websocket = "websocket" in self.environ.get("HTTP_UPGRADE", "").lower()
+                if is_websocket or self.wsgi_input.is_left():
+                    self.close_connection = True  # what follows is not another HTTP request
 
         self._running = pywsgi.WSGIServer(self._listener, self._app, log=None, error_log=logger, handler_class=Handler)
         self._running.serve_forever()

@@ -50,7 +50,14 @@ class Settings(BaseSettings):
 
     queue_length: int = Field(100, ge=1, description="Waiting requests per space")
     max_prompt_chars: int = Field(100_000, ge=1, description="Characters in one prompt")
-    max_upload_mb: float = Field(512.0, gt=0, description="Megabytes in one upload")
+    max_upload_mb: float = Field(
+        512.0, gt=0, description="Megabytes of one request's files together, and of its result's"
+    )
+    max_files: int = Field(10, ge=1, le=100, description="Files with one request")
+    upload_stall: float = Field(30.0, gt=0, description="Seconds in which the next 64 kilobytes of an upload must come")
+    min_free_mb: float = Field(
+        200.0, ge=0, description="Megabytes that stay free on the disk of the uploads; below, uploads are refused"
+    )
     max_event_kb: int = Field(1_000, ge=1, description="Kilobytes in one Socket.IO event")
     retention_days: float = Field(7.0, gt=0, description="Days that ended requests are kept")
     registration: Literal["open", "closed"] = Field("open", description="Whether visitors may make an account")

@@ -5,6 +5,7 @@
     ├── NotAuthenticated         401  unauthorized
     ├── Forbidden                403  forbidden
     ├── NotFound                 404  not_found          (also for what is not yours)
+    ├── UploadStalled            408  upload_stalled
     ├── Conflict                 409
     │   ├── DuplicateName             duplicate_name
     │   ├── SpaceDisabled             space_disabled
@@ -16,10 +17,11 @@
     ├── TooMany                  429
     │   ├── QueueFull                 queue_full
     │   └── RateLimited               rate_limited
-    └── Unavailable              503
-        ├── SpaceOffline              space_offline
-        ├── ShuttingDown              shutting_down
-        └── DatabaseAway              database_away
+    ├── Unavailable              503
+    │   ├── SpaceOffline              space_offline
+    │   ├── ShuttingDown              shutting_down
+    │   └── DatabaseAway              database_away
+    └── StorageFull              507  storage_full
 
 Each class carries the ``code`` that programs read and the HTTP ``status``. One handler
 (:mod:`project.api.problems` for JSON, :mod:`project.pages.problems` for HTML) answers them all.
@@ -74,6 +76,13 @@ class NotFound(SpacesError):
 
     status, code = 404, "not_found"
     default_message = "There is nothing here."
+
+
+class UploadStalled(SpacesError):
+    """Bytes that were announced did not come in time (RFC 9110, 15.5.9)."""
+
+    status, code = 408, "upload_stalled"
+    default_message = "The upload came too slowly or stood still. Nothing was kept; try again."
 
 
 class Conflict(SpacesError):
@@ -184,3 +193,10 @@ class DatabaseAway(Unavailable):
 
     code = "database_away"
     default_message = "The database does not answer. Nothing was accepted; try again in a moment."
+
+
+class StorageFull(SpacesError):
+    """No room for a file; nothing of it was kept (RFC 4918, 11.5)."""
+
+    status, code = 507, "storage_full"
+    default_message = "The site has no room for files at the moment. Nothing was accepted; tell an admin of this site."

@@ -13,18 +13,22 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from project import inline_media
 from project.errors import Invalid
+from project.file_links import FileLinks
 from project.validation import storable
 
 M = TypeVar("M", bound=BaseModel)
 
 MAX_PARTS = 1_000
 MAX_MESSAGE = 10_000
+MAX_LABEL = 100
 TEXT_KEYS = ("text", "text_output", "output")
 NO_FAILURE_MESSAGE = "The app reported a failure without a message."
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(storable)]
-Label = Annotated[str, StringConstraints(max_length=100), AfterValidator(storable)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=255), AfterValidator(storable)]
+Label = Annotated[str, StringConstraints(max_length=MAX_LABEL), AfterValidator(storable)]
 
 
 class Message(BaseModel):
@@ -85,10 +89,21 @@ class JsonPart(Message):
     name: Label | None = None
 
 
+class MediaPart(Message):
+    """A file: one that was uploaded (``file_id``), or its bytes as base64 or a ``data:`` address (``data``)."""
+
+    type: Literal["image", "audio", "video", "file"]
+    file_id: Id | None = None
+    data: str | None = None
+    content_type: Label | None = None
+    format: Label | None = None
+    name: FileName | None = None
+
+
 class Parts(Message):
     """A result that says its parts itself."""
 
-    parts: list[Annotated[TextPart | JsonPart, Field(discriminator="type")]] = Field(max_length=MAX_PARTS)
+    parts: list[Annotated[TextPart | JsonPart | MediaPart, Field(discriminator="type")]] = Field(max_length=MAX_PARTS)
 
 
 class InferenceResult(Message):
@@ -120,18 +135,39 @@ class InferenceResult(Message):
 
 
 def parts_of(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Read a result object as parts: its own ``parts``, or text by well-known keys and the rest as one JSON part."""
+    """Read a result object as parts: its own ``parts``, or what well-known keys mean, and the rest as one JSON part.
+
+    A media part has ``file_id``, or ``content`` (bytes) with ``declared`` (a content type, perhaps empty): the
+    files themselves are :mod:`project.files`' business. Raises :class:`Invalid`.
+    """
     if "parts" in result:
-        return [_as_dict(part) for part in parse(Parts, result).parts]
-    texts = {key: result[key] for key in TEXT_KEYS if isinstance(result.get(key), str)}
-    rest = {key: value for key, value in result.items() if key not in texts}
-    parts: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts.values()]
+        return [_as_dict(part, place) for place, part in enumerate(parse(Parts, result).parts)]
+    texts = [{"type": "text", "text": result[key]} for key in TEXT_KEYS if isinstance(result.get(key), str)]
+    media, used = inline_media.media_of(result)
+    links = [key for key, value in result.items() if key.endswith("_url") and isinstance(value, str)]
+    named = [{"type": "text", "text": result[key], "name": key[:MAX_LABEL]} for key in links]
+    seen = {*TEXT_KEYS, *used, *links}
+    rest = {key: value for key, value in result.items() if key not in seen or _is_unread(key, value)}
+    parts: list[dict[str, Any]] = [*texts, *media, *named]
     return [*parts, {"type": "json", "data": rest}] if rest or not parts else parts
 
 
-def _as_dict(part: TextPart | JsonPart) -> dict[str, Any]:
-    """Return a part without a name that it has not; JSON's own null stays."""
-    return part.model_dump(exclude={"name"} if part.name is None else None)
+def _is_unread(key: str, value: Any) -> bool:
+    return key in TEXT_KEYS and not isinstance(value, str)
+
+
+def _as_dict(part: TextPart | JsonPart | MediaPart, place: int) -> dict[str, Any]:
+    """Return a part without what it does not say; JSON's own null stays."""
+    if not isinstance(part, MediaPart):
+        return part.model_dump(exclude={"name"} if part.name is None else None)
+    named = {"name": part.name} if part.name else {}
+    if part.file_id is not None:
+        return {"type": part.type, "file_id": part.file_id, **named}
+    declared = part.content_type or inline_media.type_of(part.type, part.format)
+    read = inline_media.decoded(part.data or "", declared)
+    if read is None:
+        raise Invalid.field(f"parts.{place}", "a file needs a file_id, or data as base64 or a data: address")
+    return {"type": part.type, "content": read[0], "declared": read[1], **named}
 
 
 def parse(model: type[M], body: object) -> M:
@@ -162,11 +198,19 @@ def iso(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def request_body(row: Mapping[str, Any], queue_size: int) -> dict[str, Any]:
-    """Return the body of ``inference_request`` for a request that was just claimed."""
+def request_body(row: Mapping[str, Any], queue_size: int, links: FileLinks, base: str) -> dict[str, Any]:
+    """Return the body of ``inference_request`` for a request that was just claimed.
+
+    ``base`` is the address of the site as the app knows it; its files are named below it.
+    """
+    attempt_id, deadline = row["attempt_id"], row["deadline_at"]
+    files = [
+        {**facts, "url": links.download(base, facts["file_id"], attempt_id, deadline)} for facts in row["files"] or ()
+    ]
+    first = {file["field"]: file["url"] for file in reversed(files)}
     return {
         "request_id": row["id"],
-        "attempt_id": row["attempt_id"],
+        "attempt_id": attempt_id,
         "attempt": row["attempt"],
         "redelivered": row["attempt"] > 1,
         "space_name": row["space_name"],
@@ -175,9 +219,11 @@ def request_body(row: Mapping[str, Any], queue_size: int) -> dict[str, Any]:
             "prompt": row["prompt"],
             "parameters": row["parameters"],
             "timestamp": iso(row["created_at"]),
+            **first,
         },
-        "files": [],
-        "deadline_at": iso(row["deadline_at"]),
+        "files": files,
+        "upload": {"url": links.upload(base, attempt_id, deadline)},
+        "deadline_at": iso(deadline),
         "timeout_seconds": row["timeout_seconds"],
         "queue_size": queue_size,
     }

@@ -100,6 +100,8 @@ class Space(Base):
     timeout_seconds: Mapped[float | None] = mapped_column(Double)
     max_attempts: Mapped[int | None] = mapped_column(Integer)
     queue_length: Mapped[int | None] = mapped_column(Integer)
+    upload_mb: Mapped[float | None] = mapped_column(Double)
+    files: Mapped[int | None] = mapped_column(Integer)
     next_number: Mapped[int] = mapped_column(BigInteger, default=1)
     created_at: Mapped[float] = mapped_column(Double)
     updated_at: Mapped[float] = mapped_column(Double)
@@ -124,6 +126,8 @@ class InferenceRequest(Base):
     seq: Mapped[int] = mapped_column(BigInteger)
     prompt: Mapped[str] = mapped_column(Text)
     parameters: Mapped[dict[str, Any]] = mapped_column(JSON)
+    #: The files that its user gave, as :meth:`project.file_rows.NewFile.facts` writes them; empty for older rows.
+    files: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     result: Mapped[list[dict[str, Any]] | None] = mapped_column(JSON)
     error_code: Mapped[str | None] = mapped_column(String(64))
     error_message: Mapped[str | None] = mapped_column(Text)
@@ -158,7 +162,38 @@ class InferenceRequest(Base):
             postgresql_where=text("status = 'queued'"),
         ),
         Index("ix_requests_user", "user_id", "created_at", "id"),
+        Index("ix_requests_finished", "finished_at"),
         Index("ix_requests_user_space", "user_id", "space_id", "updated_at"),
+    )
+
+
+class StoredFile(Base):
+    """A file of one request: what its user gave (``input``) or what its app uploaded (``result``).
+
+    The bytes are in the storage under ``id``. ``used`` is false while no result has named an uploaded file.
+    """
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    request_id: Mapped[str] = mapped_column(ForeignKey("requests.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str] = mapped_column(String(8))
+    field: Mapped[str | None] = mapped_column(String(8))
+    attempt_id: Mapped[str | None] = mapped_column(String(32))
+    name: Mapped[str] = mapped_column(String(255))
+    content_type: Mapped[str] = mapped_column(String(100))
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    used: Mapped[bool] = mapped_column(Boolean)
+    created_at: Mapped[float] = mapped_column(Double)
+
+    __table_args__ = (
+        Index(
+            "ix_files_unused",
+            "created_at",
+            sqlite_where=text("NOT used"),
+            postgresql_where=text("NOT used"),
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import String, bindparam, exists, insert, literal_column, select
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
+from project import file_rows
 from project.models import FAILED, OPEN_STATES, PROCESSING, QUEUED, SEQ_STEP
 from project.ports import AppLink, Change, Ending
 from project.request_tables import (
@@ -133,7 +134,10 @@ def end_attempt(
     meant = {"b_id": request_id, "b_attempt_id": attempt_id}
     values = {**meant, **_ended(ending, now), "updated_at": now}
     row = connection.execute(_finish, values).mappings().first()
-    return _noted(connection, row, PROCESSING, attempt_id, ending, now) if row else None
+    if row is None:
+        return None
+    file_rows.use(connection, request_id, [part["file_id"] for part in ending.result or () if "file_id" in part])
+    return _noted(connection, row, PROCESSING, attempt_id, ending, now)
 
 
 def _ended(ending: Ending, now: float) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, delete, insert, select, text, update
+from sqlalchemy import Integer, and_, bindparam, insert, select, text, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
-from project import connection_rows, process_rows, request_moves, request_reads
+from project import connection_rows, file_rows, process_rows, request_moves, request_reads
 from project.database import Database
 from project.errors import AlreadyFinal, NotFinal, NotFound, QueueFull, SpaceDisabled, SpaceOffline
+from project.file_rows import NewFile
 from project.models import CANCELLED, FAILED, FINAL_STATES, OPEN_STATES, QUEUED, SEQ_STEP, TIMED_OUT
 from project.ports import AppLink, Binding, Change, Ending, Fenced, OpenWork
 from project.request_reads import SpaceLoad
@@ -64,6 +65,7 @@ class RequestStore:
         prompt: str,
         parameters: dict[str, Any],
         *,
+        files: Sequence[NewFile] = (),
         connected: bool,
         now: float,
         retry_of: str | None = None,
@@ -77,9 +79,11 @@ class RequestStore:
             space = self._next_in(connection, space_id)
             waiting = self._check_open(connection, space, connected)
             said = {"user_id": user_id, "username": username, "prompt": prompt, "parameters": parameters}
+            said["files"] = [file.facts() for file in files]
             values = {**self._new_row(space, now), **said, "retry_of": retry_of}
             row = connection.execute(_insert, {**values, "b_position": waiting + 1}).mappings().one()
             note(connection, row["id"], now, None, QUEUED, 0, None)
+            file_rows.add(connection, row["id"], files, now)
             return row
 
     @staticmethod
@@ -263,15 +267,15 @@ class RequestStore:
             row = request_moves.locked_attempt(connection, request_id, attempt_id)
             return request_moves.give_back(connection, row, now) if row else None
 
-    def delete(self, request_id: str) -> None:
-        """Delete a final request with its evidence. Raises NotFound or NotFinal."""
+    def delete(self, request_id: str) -> list[str]:
+        """Delete a final request with its evidence, and return the ids of its files. Raises NotFound or NotFinal."""
         with self._db.write() as connection:
             row = connection.execute(by_id, {"id": request_id}).mappings().first()
             if row is None:
                 raise NotFound
             if row["status"] not in FINAL_STATES:
                 raise NotFinal
-            connection.execute(delete(requests).where(requests.c.id == request_id))
+            return file_rows.drop_requests(connection, [request_id])
 
     # Processes
 

@@ -8,6 +8,7 @@ from flask import current_app
 
 from project.config import Settings
 from project.database import Database
+from project.files import Files
 from project.notify.memory import MemoryNotifier
 from project.request_store import RequestStore
 from project.websocket_manager import WebsocketManager
@@ -24,6 +25,7 @@ class Services:
     store: RequestStore
     manager: WebsocketManager
     notifier: MemoryNotifier
+    files: Files
 
 
 def services() -> Services:

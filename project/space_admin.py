@@ -26,6 +26,8 @@ NAME_RULE = "use 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or a digit
 MAX_TIMEOUT = 86_400.0
 MAX_ATTEMPTS = 100
 MAX_QUEUE_LENGTH = 100_000
+MAX_UPLOAD_MB = 1_000_000.0
+MAX_FILES = 100
 MAX_DESCRIPTION = 20_000
 _CALLED = select(Space).where(Space.name_key == bindparam("key"))
 _ROW_CALLED = select(*Space.__table__.c).where(Space.name_key == bindparam("key"))
@@ -38,6 +40,8 @@ Title = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200),
 Description = Annotated[str, StringConstraints(max_length=MAX_DESCRIPTION), AfterValidator(storable)]
 Timeout = Annotated[float, Field(gt=0, le=MAX_TIMEOUT, allow_inf_nan=False)]
 Attempts = Annotated[int, Field(ge=1, le=MAX_ATTEMPTS)]
+UploadMb = Annotated[float, Field(gt=0, le=MAX_UPLOAD_MB, allow_inf_nan=False)]
+FileCount = Annotated[int, Field(ge=1, le=MAX_FILES)]
 QueueLength = Annotated[int, Field(ge=1, le=MAX_QUEUE_LENGTH)]
 
 
@@ -68,6 +72,10 @@ class SpaceUpdate(BaseModel):
     timeout_seconds: Timeout | None = Field(None, description="Seconds that an app has for one attempt")
     max_attempts: Attempts | None = Field(None, description="Hand-overs of one request in all")
     queue_length: QueueLength | None = Field(None, description="Requests that may wait")
+    upload_mb: UploadMb | None = Field(
+        None, description="Megabytes of one request's files together; the site's own limit holds all the same"
+    )
+    files: FileCount | None = Field(None, description="Files with one request; the site's own limit holds all the same")
 
 
 class SpaceCreate(SpaceUpdate):
@@ -200,7 +208,7 @@ def _locked(session: scoped_session[Any], space_id: int) -> Space:
 def _apply(session: scoped_session[Any], space: Space, data: SpaceUpdate, now: float) -> None:
     """Write what ``data`` says into the row; null means "as by default" where a default exists."""
     given = data.model_fields_set
-    for field in ("timeout_seconds", "max_attempts", "queue_length"):
+    for field in ("timeout_seconds", "max_attempts", "queue_length", "upload_mb", "files"):
         if field in given:
             setattr(space, field, getattr(data, field))
     for field in ("description", "visibility", "enabled", "queue_when_offline", "allow_app_without_token"):

@@ -21,7 +21,9 @@ from engineio import packet as engine_packet
 from flask_socketio import SocketIO
 from socketio import packet as socket_packet
 
+from project.file_links import FileLinks
 from project.messages import request_body
+from project.oversized import watch_packets, watch_posts
 
 logger = logging.getLogger(__name__)
 
@@ -35,31 +37,40 @@ LINGER = 5.0
 class SocketTransport:
     """Speaks to connections by the id that the manager knows them by."""
 
-    def __init__(self, socketio: SocketIO) -> None:
+    def __init__(self, socketio: SocketIO, links: FileLinks, largest: int) -> None:
+        """``largest`` is the length of the longest packet that is read."""
         self._socketio = socketio
+        self._links = links
+        self._largest = largest
         self._server: Any = socketio.server
         self._lock = threading.Lock()
         self._sids: dict[str, str] = {}
         self._tokens: dict[str, int | None] = {}
+        self._bases: dict[str, str] = {}
         self._pongs: dict[str, list[threading.Event]] = {}
         self._ack_ids: dict[str, int | None] = {}
         self._sizes: dict[str, int] = {}
         self._server.eio.on("message", self._on_message)
+        #: Told the connection and the beginning of a packet that was too long to be read, before that ends it.
+        self.on_oversized: Callable[[str, str], None] = lambda _connection_id, _head: None
+        watch_packets(self._server.eio, largest, self._oversized)
 
     # Who is there
 
-    def opened(self, connection_id: str, sid: str, token_id: int | None) -> None:
-        """Remember a new connection and its token, and listen for its pongs."""
+    def opened(self, connection_id: str, sid: str, token_id: int | None, base: str) -> None:
+        """Remember a new connection, its token and the site's address as it knows it, and listen for its pongs."""
         with self._lock:
             self._sids[connection_id] = sid
             self._tokens[connection_id] = token_id
-        self._listen_for_pongs(self._engine_sid(sid))
+            self._bases[connection_id] = base
+        self._listen_below(self._engine_sid(sid))
 
     def closed(self, connection_id: str) -> None:
         """Forget a connection that is gone."""
         with self._lock:
             sid = self._sids.pop(connection_id, None)
             self._tokens.pop(connection_id, None)
+            self._bases.pop(connection_id, None)
             self._pongs.pop((sid and self._engine_sid(sid)) or "", None)
 
     def is_open(self, connection_id: str) -> bool:
@@ -87,7 +98,8 @@ class SocketTransport:
         self, connection_id: str, row: Mapping[str, Any], queue_size: int, on_ack: Callable[[], None] | None
     ) -> None:
         """Hand a claimed request to the connection."""
-        self.send(connection_id, "inference_request", request_body(row, queue_size), on_ack)
+        body = request_body(row, queue_size, self._links, self._bases.get(connection_id, ""))
+        self.send(connection_id, "inference_request", body, on_ack)
 
     def acknowledge(self, sid: str, ack_id: int | None, body: dict[str, Any]) -> None:
         """Answer an event later than its handler returned."""
@@ -162,7 +174,7 @@ class SocketTransport:
             with self._lock:
                 self._pongs.get(engine_sid, [pong]).remove(pong)
 
-    def _listen_for_pongs(self, engine_sid: str | None) -> None:
+    def _listen_below(self, engine_sid: str | None) -> None:
         socket = self._server.eio.sockets.get(engine_sid) if engine_sid else None
         if socket is None:
             return
@@ -177,8 +189,16 @@ class SocketTransport:
             receive(packet)
 
         socket.receive = receive_and_note
+        watch_posts(socket, self._largest, self._oversized)
 
     # Listening below the events
+
+    def _oversized(self, engine_sid: str, head: str) -> None:
+        logger.warning("connection closed: a packet was longer than the site reads")
+        with self._lock:
+            found = [id_ for id_, sid in self._sids.items() if self._engine_sid(sid) == engine_sid]
+        for connection_id in found:
+            self.on_oversized(connection_id, head)
 
     def _on_message(self, engine_sid: str, data: str | bytes) -> None:
         """Look at every Engine.IO message before python-socketio does."""

@@ -7,6 +7,7 @@ Every handler takes whatever came (``*args``): a body that is not what the event
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from sqlalchemy.exc import OperationalError
 
 from project import tokens
 from project.config import Settings
-from project.errors import DatabaseAway, Invalid
+from project.errors import DatabaseAway, Invalid, StorageFull, TooLarge
 from project.extensions import db
+from project.files import Files
 from project.messages import InferenceProgress, InferenceResult, Register, parse
 from project.models import Space
 from project.ports import AppLink, Newcomer, Outcome, Registration
@@ -50,6 +52,15 @@ MESSAGES = {
 }
 
 
+TOO_LARGE = (
+    "The app's result was larger than one event may be ({kilobytes:,} kilobytes). Large results go over HTTP: the app "
+    "sends a file to the upload URL of its request (upload.url) and names it in its result by file_id."
+)
+#: How the beginning of a result looks on the wire, and which request it names.
+RESULT_EVENT, MAX_EVENT_START = '"inference_result"', 64
+NAMED_REQUEST = re.compile(r'"request_id"\s*:\s*"([^"\\]{1,64})"')
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """One open connection: its link and the token that opened it."""
@@ -62,9 +73,15 @@ class WebsocketHandler:
     """Binds the events to the manager."""
 
     def __init__(
-        self, socketio: SocketIO, transport: SocketTransport, manager: WebsocketManager, settings: Settings
+        self,
+        socketio: SocketIO,
+        transport: SocketTransport,
+        manager: WebsocketManager,
+        files: Files,
+        settings: Settings,
     ) -> None:
         self._socketio = socketio
+        self._files = files
         self._transport = transport
         self._manager = manager
         self._settings = settings
@@ -80,6 +97,7 @@ class WebsocketHandler:
         server.on("inference_progress", self.on_inference_progress)
         server.on("inference_result", self.on_inference_result)
         server.on("*", self.on_anything_else)
+        transport.on_oversized = self.on_oversized
 
     def on_connect(self, auth: object = None) -> None:
         """Let an app in by its token, or without one when some space allows that."""
@@ -89,7 +107,8 @@ class WebsocketHandler:
             raise Refused(error.message, {"code": error.code}) from error
         link = AppLink(secrets.token_hex(16), token.id if token else None, request.remote_addr)
         self._peers[_sid()] = Peer(link, token)
-        self._transport.opened(link.connection_id, _sid(), link.token_id)
+        base = self._settings.public_url or request.host_url.rstrip("/")
+        self._transport.opened(link.connection_id, _sid(), link.token_id, base)
 
     def _authenticate(self, auth: object) -> TokenInfo | None:
         if "token" in request.args:
@@ -193,15 +212,44 @@ class WebsocketHandler:
 
     def on_inference_result(self, sid: str, *args: Any) -> dict[str, str]:
         """Take a result; the acknowledgement comes after the commit."""
-        return self._answered(sid, self._take_result, args)
+        return self._answered(sid, self._take_result, args, too_large=self._take_too_large)
 
     def _take_result(self, link: AppLink, body: object) -> str:
         message = parse(InferenceResult, body)
-        if message.completed:
-            outcome = Outcome("completed", parts=message.parts())
-        else:
+        request_id, attempt_id = message.request_id, message.attempt_id
+        if not message.completed:
             outcome = Outcome("failed", "app_error", message.failure(), retryable=message.retryable)
-        return self._manager.result(link, message.request_id, message.attempt_id, outcome)
+            return self._manager.result(link, request_id, attempt_id, outcome)
+        parts, in_hand = message.parts(), self._manager.in_hand(link, request_id, attempt_id)
+        if in_hand is None:
+            return self._manager.refusal(link, request_id, attempt_id)
+        parts = self._files.completed(request_id, in_hand, parts, time.time())
+        return self._manager.result(link, request_id, in_hand, Outcome("completed", parts=parts))
+
+    def _take_too_large(self, link: AppLink, body: object) -> None:
+        """End the request whose result was too large: sending it again would not make it smaller."""
+        said = body if isinstance(body, dict) else {}
+        request_id, attempt_id = said.get("request_id"), said.get("attempt_id")
+        if isinstance(request_id, str) and isinstance(attempt_id, str | None):
+            in_hand = self._manager.in_hand(link, request_id, attempt_id)
+            if in_hand is not None:
+                self._manager.result(link, request_id, in_hand, self._too_large())
+
+    def _too_large(self) -> Outcome:
+        return Outcome("failed", "too_large", TOO_LARGE.format(kilobytes=self._settings.max_event_kb))
+
+    def on_oversized(self, connection_id: str, head: str) -> None:
+        """End the request whose result was too long even to be read; ``head`` is its beginning."""
+        link = next((peer.link for peer in self._peers.values() if peer.link.connection_id == connection_id), None)
+        if link is None or (head and RESULT_EVENT not in head[:MAX_EVENT_START]):
+            return
+        named, works = NAMED_REQUEST.search(head), self._manager.all_in_hand(link)
+        meant = [work for work in works if named and work.request_id == named[1]] or (works if len(works) == 1 else [])
+        for work in meant:
+            try:
+                self._manager.result(link, work.request_id, work.attempt_id, self._too_large())
+            except DatabaseAway:
+                logger.warning("request %s: the database is away, its result was too large", work.request_id)
 
     def on_inference_progress(self, sid: str, *args: Any) -> dict[str, str]:
         """Take progress of a running attempt."""
@@ -220,17 +268,24 @@ class WebsocketHandler:
             return _ack("too_large")
         return _ack("invalid", f"The site knows no event {event[:64]!r}.")
 
-    def _answered(self, sid: str, take: Callable[[AppLink, object], str], args: tuple[Any, ...]) -> dict[str, str]:
+    def _answered(
+        self,
+        sid: str,
+        take: Callable[[AppLink, object], str],
+        args: tuple[Any, ...],
+        too_large: Callable[[AppLink, object], None] = lambda _link, _body: None,
+    ) -> dict[str, str]:
         """Run one event's handler and turn whatever happens into an answer."""
         link = self._peers[sid].link
         self._manager.sign_of_life(link.connection_id)
-        if self._is_too_large(sid):
-            return _ack("too_large")
         try:
+            if self._is_too_large(sid):
+                too_large(link, self._body(args))
+                return _ack("too_large")
             return _ack(take(link, self._body(args)))
-        except Invalid as error:
-            return _ack("invalid", error.message)
-        except DatabaseAway:
+        except (Invalid, TooLarge) as error:
+            return _ack(error.code, error.message)
+        except (DatabaseAway, StorageFull):
             return _ack("retry_later")
         except Exception:
             logger.exception("an event of connection %s could not be handled", link.connection_id)

@@ -264,11 +264,22 @@ class WebsocketManager:
         """Whether the connection serves any space."""
         return bool(self._cells.of(connection_id))
 
+    def in_hand(self, link: AppLink, request_id: str, attempt_id: str | None) -> str | None:
+        """Return the attempt that a result of this connection would end, or None."""
+        cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
+        work = cell.slot.work if cell and cell.slot.state is State.BUSY else None
+        return work.attempt_id if work else None
+
+    def all_in_hand(self, link: AppLink) -> list[Work]:
+        """Return what is in the hands of a connection."""
+        slots = [cell.slot for cell in self._cells.of(link.connection_id)]
+        return [slot.work for slot in slots if slot.state is State.BUSY and slot.work]
+
     def result(self, link: AppLink, request_id: str, attempt_id: str | None, outcome: Outcome) -> str:
         """Take an app's result; the code says what became of it (guarantee G11), after the commit."""
         cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
         if cell is None:
-            return self._refusal(link, request_id, attempt_id)
+            return self.refusal(link, request_id, attempt_id)
         with self._cells.hold(cell.space_id):
             work = cell.slot.work
             event = app_slot.ResultIn(link.connection_id, request_id, attempt_id, self._monotonic())
@@ -276,9 +287,10 @@ class WebsocketManager:
         if kept and work and event.now < work.deadline:
             return "accepted"
         meant = work.attempt_id if work and work.request_id == request_id else None
-        return self._refusal(link, request_id, attempt_id or meant)
+        return self.refusal(link, request_id, attempt_id or meant)
 
-    def _refusal(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
+    def refusal(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
+        """Say why a result is refused that is for nothing in the connection's hands (guarantee G11)."""
         return self._store.refusal(request_id, attempt_id, link.token_id, link.connection_id, self._wall())
 
     def report(
@@ -294,7 +306,7 @@ class WebsocketManager:
         """Take progress of a running attempt; it never moves a state. Raises Invalid when ``offset`` leaves a hole."""
         cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
         if cell is None:
-            return self._refusal(link, request_id, attempt_id)
+            return self.refusal(link, request_id, attempt_id)
         with self._cells.hold(cell.space_id):
             slot, work = cell.slot, cell.slot.work
             is_here = slot.state is State.BUSY and slot.connection == link.connection_id
@@ -303,7 +315,7 @@ class WebsocketManager:
                 cell.afterwards.append(lambda: self._notifier.publish(f"request:{request_id}"))
                 cell.afterwards.append(lambda: self._notifier.publish(f"space:{cell.space_id}"))
                 return "accepted"
-        return self._refusal(link, request_id, attempt_id)
+        return self.refusal(link, request_id, attempt_id)
 
     # What time says
 

@@ -21,6 +21,10 @@ from project import concurrency, first_admin, tokens
 from project.config import Settings, SettingsError
 from project.database import Database, lock_folder
 from project.extensions import db
+from project.file_links import FileLinks, without_signatures
+from project.file_reception import MEGABYTE
+from project.file_storage import FolderStorage
+from project.files import Files
 from project.notify.memory import MemoryNotifier
 from project.ports import Times
 from project.request_store import Limits, RequestStore
@@ -36,6 +40,7 @@ DRAIN_SECONDS = 25.0
 STOP_LOOK_SECONDS = 0.2
 #: Megabytes of a body that is not an upload.
 MAX_BODY_MB = 4
+DAY = 86_400.0
 
 logger = logging.getLogger(__name__)
 
@@ -58,12 +63,23 @@ def wire(app: Flask, settings: Settings) -> None:
         database = Database(db.engine, synchronous=settings.sqlite_synchronous)
     limits = Limits(settings.request_timeout, settings.queue_ttl, settings.max_attempts, settings.queue_length)
     store, notifier = RequestStore(database, limits), MemoryNotifier()
+    files = Files(
+        FolderStorage(
+            settings.data_dir / "files",
+            min_free=int(settings.min_free_mb * MEGABYTE),
+            durable=settings.sqlite_synchronous == "FULL",
+        ),
+        database,
+        FileLinks(settings.key()),
+        grace=settings.grace,
+        upload_bytes=int(settings.max_upload_mb * MEGABYTE),
+    )
     manager = WebsocketManager(store, notifier, Times(settings.grace, settings.ack_timeout), secrets.token_hex(16))
     socketio = _socketio(app, settings)
-    transport = SocketTransport(socketio)
+    transport = SocketTransport(socketio, files.links, 4 * settings.max_event_kb * 1000)
     manager.attach(transport)
-    WebsocketHandler(socketio, transport, manager, settings)
-    app.extensions[KEY] = Services(settings, database, store, manager, notifier)
+    WebsocketHandler(socketio, transport, manager, files, settings)
+    app.extensions[KEY] = Services(settings, database, store, manager, notifier, files)
 
 
 def _socketio(app: Flask, settings: Settings) -> SocketIO:
@@ -99,6 +115,8 @@ class Site:
             Beat("tick", min(1.0, settings.grace / 4, settings.request_timeout / 4), manager.tick),
             Beat("heartbeat", 2.0, self._heartbeat),
             Beat("tokens", 3.0, self._drop_lapsed_tokens),
+            Beat("retention", 60.0, self._drop_old),
+            Beat("files", 600.0, lambda: self._services.files.sweep(time.time())),
         ]
 
     def prepare(self) -> None:
@@ -150,6 +168,12 @@ class Site:
     def _heartbeat(self) -> None:
         self._services.store.heartbeat(self._process_id, time.time())
 
+    def _drop_old(self) -> None:
+        """Delete what ended longer ago than the retention allows."""
+        before = time.time() - self._services.settings.retention_days * DAY
+        if count := self._services.files.expire(before):
+            logger.info("deleted %d requests that ended before the retention time", count)
+
     def _drop_lapsed_tokens(self) -> None:
         """Cut apps whose token expired, was revoked, or belongs to somebody who was disabled."""
         live = self._services.manager.live_tokens()
@@ -178,9 +202,17 @@ def claim_folder(settings: Settings) -> object | None:
 
 def configure_logging(level: str) -> None:
     """Log to standard error, one line an event, with UTC times."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s", force=True
-    )
+    lines = logging.StreamHandler(sys.stderr)
+    lines.setFormatter(_Lines("%(asctime)sZ %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[lines], force=True)
     for noisy in ("alembic", "engineio", "socketio", "werkzeug"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class _Lines(logging.Formatter):
+    """Log lines with UTC times, without the signature of any link."""
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_signatures(super().format(record))

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 from flask_openapi3 import Info, OpenAPI
 from pydantic import ValidationError
 
-from project.api import docs, health, live, requests, space_views, spaces, tokens
+from project.api import docs, files, health, live, requests, space_views, spaces, tokens
 from project.api.models import ErrorBody
 from project.validation import refusal
 
@@ -22,6 +22,12 @@ ABOUT = (
 API_INFO = Info(title="WebSocket Spaces", version=VERSION, description=ABOUT)
 SECURITY_SCHEMES: dict[str, Any] = {
     "bearerAuth": {"type": "http", "scheme": "bearer", "description": "A token of scope `api` (or `admin`)"},
+    "signedLink": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "The signature of a link that the site gave to an app; valid while its attempt is current",
+    },
     "cookieAuth": {"type": "apiKey", "in": "cookie", "name": "session", "description": "A browser's login session"},
 }
 
@@ -30,7 +36,7 @@ def register_api(app: OpenAPI) -> None:
     """Add the API, its description and the health checks to ``app``."""
     _describe(app)
     space_views.register(app)
-    for routes in (spaces.routes, requests.routes, live.routes, tokens.blueprint, health.routes):
+    for routes in (spaces.routes, requests.routes, files.routes, live.routes, tokens.blueprint, health.routes):
         app.register_api(routes)
     app.register_blueprint(docs.blueprint)
 

@@ -11,8 +11,12 @@ from project.api.models import ErrorBody
 SIGNED_IN: list[dict[str, list[str]]] = [{"bearerAuth": []}, {"cookieAuth": []}]
 ANYBODY: list[dict[str, list[str]]] = [{}, *SIGNED_IN]
 
+#: The signature in the address is the credential.
+SIGNED: list[dict[str, list[str]]] = [{"signedLink": []}]
+
 SPACES = Tag(name="Spaces", description="Pages, queues and APIs in front of models")
 REQUESTS = Tag(name="Requests", description="What people ask an app to do, and what became of it")
+FILES = Tag(name="Files", description="What requests and results bring beside text")
 SITE = Tag(name="Site", description="How the site is")
 
 

@@ -16,6 +16,8 @@ MAX_HELD_SECONDS = 30.0
 MAX_PREFERRED_SECONDS = 55.0
 MAX_PAGE = 100
 
+BINARY: dict[str, Any] = {"format": "binary"}
+
 Status = Literal["queued", "processing", "completed", "failed", "cancelled", "timed_out"]
 
 
@@ -61,6 +63,35 @@ class RequestPath(Shape):
     """Which request."""
 
     request_id: str = Field(description="The request's id")
+
+
+class FilePath(Shape):
+    """Which file."""
+
+    file_id: str = Field(description="The file's id")
+
+
+class FileQuery(Shape):
+    """How the file is wanted; the last three are parts of a signed link."""
+
+    download: bool = Field(False, description="As a download, also where a browser could show it")
+    attempt: str | None = Field(None, description="For which attempt the link was made")
+    expires: int | None = Field(None, description="Unix seconds")
+    signature: str | None = Field(None, description="What makes the link valid")
+
+
+class UploadPath(Shape):
+    """Whose file."""
+
+    attempt_id: str = Field(description="The attempt's id")
+
+
+class UploadQuery(Shape):
+    """The signed link, and the file's name."""
+
+    expires: int = Field(description="Unix seconds")
+    signature: str = Field(description="What makes the link valid")
+    name: str | None = Field(None, description="The file's name; else that of `Content-Disposition`")
 
 
 class PageQuery(Shape):
@@ -166,12 +197,41 @@ class Submission(Shape):
     )
 
 
+class SubmissionForm(Shape):
+    """A new request as a form, with files. Which inputs are taken, and how many, depends on the space."""
+
+    prompt: str | None = Field(None, description="The text for the app")
+    parameters: str | None = Field(None, description="The JSON text of an object for the app")
+    audio: bytes | None = Field(None, description="A sound, or a recording", json_schema_extra=BINARY)
+    video: bytes | None = Field(None, description="A video, or a recording", json_schema_extra=BINARY)
+    file: list[Annotated[bytes, Field(json_schema_extra=BINARY)]] | None = Field(
+        None, description="Files of any kind; the field may be repeated"
+    )
+
+
+class FileObject(Shape):
+    """A file that was taken."""
+
+    file_id: str
+    name: str
+    content_type: str = Field(description="By its content")
+    size: int = Field(description="Bytes")
+    sha256: str = Field(description="Of its bytes, in hexadecimal")
+
+
+class InputFile(FileObject):
+    """A file that came with a request."""
+
+    field: Literal["audio", "video", "file"]
+    url: str = Field(description="Path of its bytes on this site")
+
+
 class RequestInput(Shape):
     """What the app gets."""
 
     prompt: str
     parameters: dict[str, Any]
-    files: list[dict[str, Any]]
+    files: list[InputFile]
 
 
 class ProgressObject(Shape):

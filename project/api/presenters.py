@@ -8,15 +8,13 @@ from typing import Any
 from sqlalchemy.engine import RowMapping
 
 from project.config import Settings
+from project.file_links import DOWNLOAD_PATH
 from project.messages import iso
 from project.models import PROCESSING, QUEUED, SEQ_STEP, Space
 from project.ports import Progress
 from project.request_reads import positions_in, transitions_of
 from project.request_store import SpaceLoad
 from project.services import Services
-
-#: Requests carry no files yet.
-FILES_PER_REQUEST = 0
 
 Row = RowMapping
 
@@ -50,8 +48,8 @@ def space_limits(space: Space, settings: Settings) -> dict[str, Any]:
         "timeout_seconds": space.timeout_seconds or settings.request_timeout,
         "queue_length": space.queue_length or settings.queue_length,
         "prompt_chars": settings.max_prompt_chars,
-        "upload_mb": settings.max_upload_mb,
-        "files": FILES_PER_REQUEST,
+        "upload_mb": min(space.upload_mb or settings.max_upload_mb, settings.max_upload_mb),
+        "files": min(space.files or settings.max_files, settings.max_files),
     }
 
 
@@ -74,10 +72,10 @@ def request_object(
         "seq": visible_seq(row, progress),
         "position": position,
         "eta_seconds": None,
-        "input": {"prompt": row["prompt"], "parameters": row["parameters"], "files": []},
+        "input": {"prompt": row["prompt"], "parameters": row["parameters"], "files": input_files(row)},
         "progress": {"value": reported.value, "message": reported.message},
         "partial": reported.partial,
-        "output": row["result"] or [],
+        "output": output_parts(row),
         "error": _error(row),
         "attempt": row["attempt"],
         "created_at": iso(row["created_at"]),
@@ -88,6 +86,20 @@ def request_object(
         "retry_of": row["retry_of"],
         "urls": urls(row["id"]),
     }
+
+
+def input_files(row: Row) -> list[dict[str, Any]]:
+    """Return what its user gave beside the prompt, each with the path of its bytes."""
+    return [_with_url(facts) for facts in row["files"] or ()]
+
+
+def output_parts(row: Row) -> list[dict[str, Any]]:
+    """Return the parts of the result, files with the path of their bytes."""
+    return [_with_url(part) if "file_id" in part else part for part in row["result"] or ()]
+
+
+def _with_url(facts: dict[str, Any]) -> dict[str, Any]:
+    return {**facts, "url": DOWNLOAD_PATH.format(facts["file_id"])}
 
 
 def urls(request_id: str) -> dict[str, str]:

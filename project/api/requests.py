@@ -7,10 +7,10 @@ from flask_openapi3.models import Schema
 
 from project import space_admin
 from project.api import cursors
-from project.api.bodies import check_inputs, read_submission
 from project.api.callers import CHANGES, SUBMITS, limited, preferred_wait, reader
 from project.api.describing import REQUESTS, SIGNED_IN, blueprint, created_at, refusals
 from project.api.held import again, is_final, newer_than, wait_for
+from project.api.intake import Intake
 from project.api.models import (
     MAX_HELD_SECONDS,
     PreferHeader,
@@ -20,22 +20,27 @@ from project.api.models import (
     RequestPath,
     SpacePath,
     Submission,
+    SubmissionForm,
     WaitQuery,
 )
 from project.api.presenters import Row, present, present_all, urls
-from project.errors import Forbidden, NotFinal, NotFound
+from project.errors import Forbidden, NotFound
 from project.identity import Caller
 from project.services import services
-from project.submission import submit
+from project.submission import delete, repeat
+from project.web_security import reads_its_form
 
 routes = blueprint("api_requests", __name__, REQUESTS)
 
-SUBMISSION_REF = {"$ref": "#/components/schemas/Submission"}
 routes.components_schemas["Submission"] = Schema(**Submission.model_json_schema())
+routes.components_schemas["SubmissionForm"] = Schema(**SubmissionForm.model_json_schema())
 SUBMIT_EXTENSIONS = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": SUBMISSION_REF}, "multipart/form-data": {"schema": SUBMISSION_REF}},
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/Submission"}},
+            "multipart/form-data": {"schema": {"$ref": "#/components/schemas/SubmissionForm"}},
+        },
     }
 }
 SUBMIT_DESCRIPTION = "The request is kept in the database before this answers. Whoever hangs up cancels nothing."
@@ -44,21 +49,23 @@ ACCEPTED = created_at("RequestObject", "Accepted; not final yet")
 
 @routes.post(
     "/spaces/<name>/requests",
-    responses={200: RequestObject, 202: ACCEPTED, **refusals(400, 401, 403, 404, 409, 413, 415, 422, 429)},
+    responses={
+        200: RequestObject,
+        202: ACCEPTED,
+        **refusals(400, 401, 403, 404, 408, 409, 411, 413, 415, 422, 429, 507),
+    },
     security=SIGNED_IN,
     openapi_extensions=SUBMIT_EXTENSIONS,
     summary="Submit a request to a space",
     description=SUBMIT_DESCRIPTION,
 )
 @limited(SUBMITS, "submits")
+@reads_its_form
 def submit_request(path: SpacePath, header: PreferHeader) -> tuple[Response, int, dict[str, str]]:
     """Submit a request to a space."""
     caller = reader()
     space = space_admin.find_visible(path.name, caller.user)
-    submission = read_submission(services().settings)
-    check_inputs(space, submission.prompt)
-    row = submit(space.id, caller.user, submission.prompt or "", submission.parameters or {})
-    return _accepted(row, preferred_wait(header.prefer))
+    return _accepted(Intake(space).accept(caller.user), preferred_wait(header.prefer))
 
 
 @routes.get(
@@ -113,21 +120,14 @@ def cancel_request(path: RequestPath) -> Response:
 
 @routes.post(
     "/requests/<request_id>/retry",
-    responses={202: ACCEPTED, **refusals(401, 403, 404, 409, 422, 429)},
+    responses={202: ACCEPTED, **refusals(401, 403, 404, 409, 422, 429, 507)},
     security=SIGNED_IN,
 )
 @limited(SUBMITS, "submits")
 def retry_request(path: RequestPath) -> tuple[Response, int, dict[str, str]]:
     """Submit an ended request once more, as a new one that names the old."""
     caller = reader()
-    old = _own(path, caller)
-    if not is_final(old):
-        raise NotFinal
-    if old["space_id"] is None:
-        raise NotFound("The space of this request does not exist any more.")
-    space = space_admin.find_visible(old["space_name"], caller.user)
-    check_inputs(space, old["prompt"] or None)
-    return _accepted(submit(space.id, caller.user, old["prompt"], old["parameters"], retry_of=old["id"]), None)
+    return _accepted(repeat(_own(path, caller), caller.user), None)
 
 
 @routes.delete("/requests/<request_id>", responses={204: None, **refusals(401, 403, 404, 409, 429)}, security=SIGNED_IN)
@@ -135,7 +135,7 @@ def retry_request(path: RequestPath) -> tuple[Response, int, dict[str, str]]:
 def delete_request(path: RequestPath) -> tuple[str, int]:
     """Delete one of your ended requests, with its result."""
     _own(path, reader())
-    services().store.delete(path.request_id)
+    delete(path.request_id)
     return "", 204
 
 

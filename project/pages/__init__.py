@@ -8,11 +8,12 @@ from flask import Blueprint, Flask
 
 from project.extensions import login_manager
 from project.pages import account, admin, auth
+from project.pages.downloads import download
 from project.pages.filters import register_filters
 from project.pages.gallery import gallery
 from project.pages.patterns import patterns
 from project.pages.problems import register_problems
-from project.pages.requests import cancel, card, delete, request_page, requests_page
+from project.pages.requests import cancel, card, delete, request_page, requests_page, retry
 from project.pages.space import send, space_page
 from project.services import services
 
@@ -37,8 +38,10 @@ def _main_pages() -> Blueprint:
     pages.add_url_rule("/spaces/<name>", "send", send, methods=["POST"])
     pages.add_url_rule("/requests", "requests", requests_page)
     pages.add_url_rule("/requests/<request_id>", "request", request_page)
+    pages.add_url_rule("/requests/<request_id>/download", "download", download)
     pages.add_url_rule("/requests/<request_id>/card", "card", card)
     pages.add_url_rule("/requests/<request_id>/cancel", "cancel", cancel, methods=["POST"])
+    pages.add_url_rule("/requests/<request_id>/retry", "retry", retry, methods=["POST"])
     pages.add_url_rule("/requests/<request_id>/delete", "delete", delete, methods=["POST"])
     pages.add_url_rule("/-/patterns", "patterns", patterns)
     return pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ from markupsafe import Markup
 
 from project import markdown
 
+KILO = 1_000
+UNITS = ("bytes", "kB", "MB", "GB")
 STATE_WORDS = {
     "queued": "Queued",
     "processing": "Processing",
@@ -64,6 +67,15 @@ def waiting(count: int) -> str:
     return f"{count} waiting" if count else "nobody waiting"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes in the unit that suits it."""
+    if count < KILO:
+        return f"{count} {'byte' if count == 1 else 'bytes'}"
+    exponent = min(len(UNITS) - 1, int(math.log(count, KILO)))
+    amount = count / KILO**exponent
+    return f"{amount:.{1 if amount < 10 else 0}f} {UNITS[exponent]}"
+
+
 def pretty_json(value: Any) -> str:
     """Return a JSON value as indented text that keeps every letter readable."""
     return json.dumps(value, indent=2, ensure_ascii=False, default=str)
@@ -86,7 +98,7 @@ def safe_markdown(text: str) -> Markup:
 
 def register_filters(app: Flask) -> None:
     """Make the filters known to the templates of ``app``."""
-    for function in (state_word, iso, moment, duration, ordinal, place, waiting, pretty_json, json_shape):
+    for function in (state_word, iso, moment, duration, ordinal, place, waiting, size, pretty_json, json_shape):
         app.add_template_filter(function)
     app.add_template_filter(safe_markdown, "markdown")
     app.add_template_filter(markdown.to_line, "line")

@@ -29,7 +29,6 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from project.errors import SpacesError
 
-NOT_YET = "Not available yet: only the prompt input works in this version."
 DAY = 86_400
 LIFETIMES = [
     SelectChoice("", "Never"),
@@ -135,9 +134,9 @@ class SpaceForm(FlaskForm):
     title = StringField("Title", [Length(max=200)], description="Any language. Empty: the name.")
     description = TextAreaField("Description", description="Markdown. Shown at the top of the space.")
     input_prompt = BooleanField("Enable Prompt Input", default=True, description="Users can enter text.")
-    input_audio = BooleanField("Enable Audio Upload", description=NOT_YET)
-    input_video = BooleanField("Enable Video Upload", description=NOT_YET)
-    input_file = BooleanField("Enable File Upload", description=NOT_YET)
+    input_audio = BooleanField("Enable Audio Upload", description="Users can send one recording.")
+    input_video = BooleanField("Enable Video Upload", description="Users can send one video.")
+    input_file = BooleanField("Enable File Upload", description="Users can send files of any kind.")
     owner = StringField("Owner", description="User name. The owner may connect an app. Empty: nobody but admins.")
     visibility = SelectField(
         "Visibility",
@@ -150,6 +149,8 @@ class SpaceForm(FlaskForm):
     timeout_seconds = FloatField("Timeout in seconds", [Optional()])
     max_attempts = IntegerField("Attempts", [Optional()])
     queue_length = IntegerField("Queue length", [Optional()])
+    upload_mb = FloatField("Megabytes per request", [Optional()])
+    files = IntegerField("Files per request", [Optional()])
     queue_when_offline = BooleanField(
         "Queue while no app is connected", description="Otherwise a request is refused until an app connects."
     )

@@ -1,4 +1,4 @@
-"""My requests: the list, one request, its card alone, and cancelling it without script."""
+"""My requests: the list, one request, its card alone, and what can be done with it without script."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from flask_login import current_user, login_required
 from sqlalchemy import RowMapping, select
 from werkzeug.wrappers import Response
 
+from project import submission
 from project.api import cursors
-from project.errors import AlreadyFinal, NotFound
+from project.errors import AlreadyFinal, NotFound, SpacesError
 from project.extensions import db
 from project.models import InferenceRequest
 from project.pages.cards import card_of, cards_of
@@ -68,18 +69,32 @@ def cancel(request_id: str) -> Response:
 
 
 @login_required
+def retry(request_id: str) -> Response:
+    """Send an ended request once more, with its files, from a form without script; show the new one or say why not."""
+    row = _own(request_id)
+    try:
+        again = submission.repeat(row, current_user)
+    except SpacesError as error:
+        flash(error.message, "danger")
+        return redirect(url_for("pages.request", request_id=request_id), 303)
+    return redirect(url_for("pages.request", request_id=again["id"]), 303)
+
+
+@login_required
 def delete(request_id: str) -> Response:
     """Delete an ended request with its result."""
     _own(request_id)
-    services().store.delete(request_id)
+    submission.delete(request_id)
     flash("The request is deleted.", "success")
     return redirect(url_for("pages.requests"), 303)
 
 
-def _own(request_id: str) -> None:
-    """Raise :class:`NotFound` unless the request is the visitor's: an admin may read others', not change them."""
-    if readable_request(request_id)["user_id"] != current_user.id:
+def _own(request_id: str) -> RowMapping:
+    """Return the visitor's own row. Raises :class:`NotFound`: an admin may read other people's, not change them."""
+    row = readable_request(request_id)
+    if row["user_id"] != current_user.id:
         raise NotFound
+    return row
 
 
 def readable_request(request_id: str) -> RowMapping:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CONNECT = """\
 import os
 from spaces_app import App
@@ -18,8 +20,16 @@ CURL = """\
 curl {host}/api/v1/spaces/{name}/requests \\
   -H "Authorization: Bearer $SPACES_TOKEN" \\
   -H "Prefer: wait=55" \\
+"""
+CURL_JSON = """\
   -H "Content-Type: application/json" \\
-  -d '{{"prompt": "Hello"}}'"""
+  -d '{"prompt": "Hello"}'"""
+FORM_FIELDS = {
+    "prompt": '-F "prompt=Hello"',
+    "audio": "-F audio=@speech.wav",
+    "video": "-F video=@clip.mp4",
+    "file": "-F file=@report.pdf",
+}
 
 
 def connect_code(host: str, name: str) -> str:
@@ -27,6 +37,7 @@ def connect_code(host: str, name: str) -> str:
     return CONNECT.format(host=host, name=name)
 
 
-def api_code(host: str, name: str) -> str:
-    """Return a command that sends a prompt and waits for the answer."""
-    return CURL.format(host=host, name=name)
+def api_code(host: str, name: str, inputs: Sequence[str]) -> str:
+    """Return a command that sends what the space takes and waits for the answer; as a form once it takes files."""
+    fields = CURL_JSON if set(inputs) <= {"prompt"} else " \\\n".join(f"  {FORM_FIELDS[kind]}" for kind in inputs)
+    return CURL.format(host=host, name=name) + fields

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flask import redirect, render_template, request, url_for
 from flask_login import current_user, login_required
-from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
-from wtforms import Field, TextAreaField, ValidationError
-from wtforms.validators import DataRequired, Length
 
 from project import space_admin
-from project.api.bodies import check_inputs
+from project.api.intake import Intake
 from project.api.presenters import space_limits
 from project.errors import SpacesError
 from project.extensions import db
+from project.file_reception import MEGABYTE
 from project.models import Space
 from project.pages import snippets
-from project.pages.cards import Card, cards_of
+from project.pages.cards import Card, card_of, cards_of
+from project.pages.inputs import inputs_of, limit_words, uploads_of
 from project.pages.requests import readable_request
 from project.services import services
-from project.submission import submit
-from project.validation import storable
+from project.web_security import reads_its_form
 
 CARDS = 20
-INVALID = 422
+INPUTS = {"prompt", "audio", "video", "file"}
 
 
 @dataclass(frozen=True)
@@ -38,48 +37,27 @@ class Status:
     lost_at: float | None
 
 
-def _unix_lines(text: str | None) -> str | None:
-    """Undo what a browser's form does to line ends, so that the app gets what the script would send."""
-    return text.replace("\r\n", "\n") if text else text
-
-
-def _can_be_kept(_form: FlaskForm, field: Field) -> None:
-    """Refuse what no database keeps."""
-    try:
-        storable(field.data or "")
-    except ValueError as error:
-        raise ValidationError(str(error)) from error
-
-
-class PromptForm(FlaskForm):
-    """The prompt."""
-
-    prompt = TextAreaField("Prompt", [DataRequired("Write a prompt first."), _can_be_kept], filters=[_unix_lines])
-
-
 def space_page(name: str) -> str:
     """Show the space; ``again`` names an earlier request whose prompt is filled in."""
     space = visible_space(name)
-    form = PromptForm()
     again = request.args.get("again")
-    if again and current_user.is_authenticated:
-        form.prompt.data = readable_request(again)["prompt"]
-    return _draw(space, form)
+    if not again or not current_user.is_authenticated:
+        return _draw(space)
+    earlier = card_of(readable_request(again))
+    return _draw(space, earlier.prompt, again_files=[file["name"] for file in earlier.files])
 
 
 @login_required
+@reads_its_form
 def send(name: str) -> Response | tuple[str, int]:
     """Take the form without script: store the request and show its page, or say what is wrong and keep the text."""
     space = visible_space(name)
-    form = PromptForm()
-    most = services().settings.max_prompt_chars
-    form.prompt.validators = [*form.prompt.validators, Length(max=most, message=f"At most {most:,} characters.")]
-    if not form.validate_on_submit():
-        return _draw(space, form), INVALID
+    intake = Intake(space)
     try:
-        return redirect(url_for("pages.request", request_id=_submit(space, form.prompt.data or "")), 303)
+        row = intake.accept(current_user)
     except SpacesError as error:
-        return _draw(space, form, error), error.status
+        return _draw(space, str(intake.fields.get("prompt", "")), error), error.status
+    return redirect(url_for("pages.request", request_id=row["id"]), 303)
 
 
 def visible_space(name: str) -> Space:
@@ -89,30 +67,38 @@ def visible_space(name: str) -> Space:
     return space
 
 
-def _submit(space: Space, prompt: str) -> str:
-    """Accept the request and return its id."""
-    check_inputs(space, prompt)
-    return str(submit(space.id, current_user, prompt, {})["id"])
-
-
-def _draw(space: Space, form: PromptForm, refused: SpacesError | None = None) -> str:
+def _draw(space: Space, prompt: str = "", refused: SpacesError | None = None, again_files: Sequence[str] = ()) -> str:
     settings = services().settings
     status, host = _status(space), settings.public_url or request.host_url.rstrip("/")
+    limits = space_limits(space, settings)
     return render_template(
         "space_websockets.html",
         space=space,
         status=status,
-        form=form,
+        prompt=prompt,
         form_state=form_state(space, status.connected),
         refused=refused,
+        errors=_by_field(refused),
+        again_files=again_files,
+        uploads=uploads_of(space),
+        input_names=inputs_of(space),
+        limit_words=limit_words(limits),
+        max_bytes=int(limits["upload_mb"] * MEGABYTE),
         cards=_my_cards(space),
         can_connect=may_connect(space),
         host=host,
         connect_code=snippets.connect_code(host, space.name),
-        api_code=snippets.api_code(host, space.name),
-        limits=space_limits(space, settings),
+        api_code=snippets.api_code(host, space.name, inputs_of(space)),
+        limits=limits,
         queue_ttl=settings.queue_ttl,
     )
+
+
+def _by_field(refused: SpacesError | None) -> dict[str, str]:
+    """Return what a refusal says about inputs of this page, by their names."""
+    details = refused.details if refused and isinstance(refused.details, list) else []
+    told = {str(item["field"]): str(item["message"]) for item in details if isinstance(item, dict) and "field" in item}
+    return {name: text[:1].upper() + text[1:] + "." for name, text in told.items() if name in INPUTS}
 
 
 def _status(space: Space) -> Status:
@@ -127,8 +113,8 @@ def form_state(space: Space, connected: bool) -> str:
     """Say what the form can do now: one of the keys of ``form_state`` in the page's template."""
     if not space.enabled:
         return "disabled"
-    if not space.input_prompt:
-        return "no_prompt"
+    if not inputs_of(space):
+        return "no_inputs"
     if not current_user.is_authenticated:
         return "signed_out"
     if connected:

@@ -32,6 +32,9 @@ FLOORS = [
     {"services"},
     {
         "connection_rows",
+        "file_reception",
+        "file_rows",
+        "files",
         "live_progress",
         "notify",
         "process_rows",
@@ -42,12 +45,34 @@ FLOORS = [
         "websocket_manager",
     },
     {"database", "extensions", "models", "request_tables"},
-    {"app_slot", "concurrency", "config", "errors", "markdown", "ports", "recent", "validation"},
+    {
+        "app_slot",
+        "concurrency",
+        "config",
+        "errors",
+        "file_links",
+        "file_storage",
+        "file_types",
+        "inline_media",
+        "markdown",
+        "oversized",
+        "ports",
+        "recent",
+        "validation",
+    },
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: The room that acts: the manager and its parts know nothing but the slot, the ports and the refusals.
 MANAGER = {"websocket_manager", "space_cells", "live_progress"}
-STORE = {"request_store", "request_reads", "request_moves", "request_tables", "connection_rows", "process_rows"}
+STORE = {
+    "request_store",
+    "request_reads",
+    "request_moves",
+    "request_tables",
+    "connection_rows",
+    "file_rows",
+    "process_rows",
+}
 
 
 def module_name(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, strategies
 
 from project.errors import Invalid
+from project.file_links import FileLinks
 from project.messages import (
     MAX_MESSAGE,
     MAX_PARTS,
@@ -21,6 +23,10 @@ from project.messages import (
     parts_of,
     request_body,
 )
+
+PIXEL = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;-------"
+PIXEL_64 = base64.b64encode(PIXEL).decode()
+LINKS = FileLinks("a key of the site, long enough")
 
 
 def result(**body: Any) -> InferenceResult:
@@ -141,7 +147,35 @@ def test_a_completed_result_needs_an_object() -> None:
             {"text": "hi", "output": "ho", "n": 2},
             [{"type": "text", "text": "hi"}, {"type": "text", "text": "ho"}, {"type": "json", "data": {"n": 2}}],
         ),
-        ({"image_url": "http://x/y.png"}, [{"type": "json", "data": {"image_url": "http://x/y.png"}}]),
+        ({"image_url": "http://x/y.png"}, [{"type": "text", "text": "http://x/y.png", "name": "image_url"}]),
+        ({"image_url": 5}, [{"type": "json", "data": {"image_url": 5}}]),
+        ({"image": "a cat"}, [{"type": "json", "data": {"image": "a cat"}}]),
+        ({"image": PIXEL_64}, [{"type": "image", "content": PIXEL, "declared": ""}]),
+        (
+            {"audio": f"data:audio/wav;base64,{PIXEL_64}", "text": "hi"},
+            [{"type": "text", "text": "hi"}, {"type": "audio", "content": PIXEL, "declared": "audio/wav"}],
+        ),
+        (
+            {"audio": PIXEL_64, "audio_format": "mp3", "n": 1},
+            [
+                {"type": "audio", "content": PIXEL, "declared": "audio/mpeg"},
+                {"type": "json", "data": {"n": 1}},
+            ],
+        ),
+        ({"image": [PIXEL_64, PIXEL_64]}, [{"type": "image", "content": PIXEL, "declared": ""}] * 2),
+        ({"image": [PIXEL_64, "x"]}, [{"type": "json", "data": {"image": [PIXEL_64, "x"]}}]),
+        (
+            {"video": "data:,a%20short%20text%20that%20is%20long"},
+            [{"type": "video", "content": b"a short text that is long", "declared": ""}],
+        ),
+        (
+            {"parts": [{"type": "file", "file_id": "f", "name": "a.txt"}]},
+            [{"type": "file", "file_id": "f", "name": "a.txt"}],
+        ),
+        (
+            {"parts": [{"type": "image", "data": PIXEL_64, "format": "png"}]},
+            [{"type": "image", "content": PIXEL, "declared": "image/png"}],
+        ),
         ({"parts": []}, []),
         (
             {"parts": [{"type": "markdown", "text": "*a*", "name": "n"}, {"type": "json", "data": None}], "more": 1},
@@ -160,6 +194,10 @@ def test_a_result_is_read_as_parts(given_: dict[str, Any], expected: list[dict[s
         [{"type": "text"}],
         [{"type": "text", "text": 1}],
         [{"type": "script", "text": "x"}],
+        [{"type": "image"}],
+        [{"type": "image", "data": "no base64!"}],
+        [{"type": "image", "data": ""}],
+        [{"type": "image", "file_id": 5}],
         [{"text": "x"}],
         ["x"],
         [{"type": "text", "text": "x"}] * (MAX_PARTS + 1),
@@ -216,21 +254,40 @@ def test_times_are_shown_in_utc_with_z() -> None:
     assert iso(1_700_000_000.1234) == "2023-11-14T22:13:20.123Z"
 
 
+ROW = {
+    "id": "r",
+    "attempt_id": "a",
+    "attempt": 2,
+    "space_name": "Cats",
+    "username": "ann",
+    "prompt": "hi",
+    "parameters": {"n": 1},
+    "files": None,
+    "created_at": 0.0,
+    "deadline_at": 120.0,
+    "timeout_seconds": 120.0,
+}
+
+
 def test_the_body_of_a_request() -> None:
-    row = {
-        "id": "r",
-        "attempt_id": "a",
-        "attempt": 2,
-        "space_name": "Cats",
-        "username": "ann",
-        "prompt": "hi",
-        "parameters": {"n": 1},
-        "created_at": 0.0,
-        "deadline_at": 120.0,
-        "timeout_seconds": 120.0,
-    }
-    body = request_body(row, 3)
+    body = request_body(ROW, 3, LINKS, "http://site")
     assert (body["request_id"], body["attempt_id"], body["attempt"], body["redelivered"]) == ("r", "a", 2, True)
     assert body["payload"] == {"prompt": "hi", "parameters": {"n": 1}, "timestamp": "1970-01-01T00:00:00.000Z"}
     assert (body["deadline_at"], body["queue_size"], body["files"]) == ("1970-01-01T00:02:00.000Z", 3, [])
-    assert not request_body(row | {"attempt": 1}, 0)["redelivered"]
+    assert body["upload"]["url"].startswith("http://site/api/v1/attempts/a/files?expires=")
+    assert not request_body(ROW | {"attempt": 1}, 0, LINKS, "")["redelivered"]
+
+
+def test_a_request_with_files_names_each_and_the_first_of_its_field() -> None:
+    files = [
+        {"field": field, "file_id": file_id, "name": "n", "content_type": "t", "size": 1, "sha256": "s"}
+        for field, file_id in (("audio", "1"), ("file", "2"), ("file", "3"))
+    ]
+    body = request_body(ROW | {"files": files}, 0, LINKS, "http://site")
+    urls = [file["url"] for file in body["files"]]
+    assert [url.partition("?")[0] for url in urls] == [f"http://site/api/v1/files/{file_id}" for file_id in "123"]
+    assert {key: body["payload"].get(key) for key in ("audio", "video", "file")} == {
+        "audio": urls[0],
+        "video": None,
+        "file": urls[1],
+    }

@@ -118,18 +118,31 @@ def test_the_form_has_the_four_switches_by_their_names(admin_client: Browser) ->
     text = admin_client.get("/admin/spaces/new").text
     labels = re.findall(r"<label [^>]*>(Enable [^<]+)</label>", text)
     assert labels == ["Enable Prompt Input", "Enable Audio Upload", "Enable Video Upload", "Enable File Upload"]
-    assert text.lower().count("not available yet: only the prompt input works in this version") == 3
+    assert text.count("Users can ") == 4
+    assert "not available" not in text.lower()
+    assert "default, 512" in text
+    assert "default, 10" in text
     assert "connect an app to this space and read its prompts" in text
     assert "default, 120" in text
 
 
 def test_making_a_space(admin_client: Browser, app: Flask) -> None:
-    answer = send(admin_client, "spaces/new", **SPACE, input_audio="y", timeout_seconds="2.5", queue_length="7")
+    answer = send(
+        admin_client,
+        "spaces/new",
+        **SPACE,
+        input_audio="y",
+        timeout_seconds="2.5",
+        queue_length="7",
+        upload_mb="1.5",
+        files="3",
+    )
     assert (answer.status_code, answer.location) == (302, "/spaces/cats")
     space = space_of(app, "cats")
     assert (space.title, space.description) == ("Cats", "All about *cats*")
     assert (space.input_prompt, space.input_audio, space.input_video, space.input_file) == (True, True, False, False)
     assert (space.timeout_seconds, space.max_attempts, space.queue_length) == (2.5, None, 7)
+    assert (space.upload_mb, space.files) == (1.5, 3)
     assert not space.queue_when_offline
     assert not space.allow_app_without_token
 
@@ -153,6 +166,8 @@ def test_a_second_space_of_a_name_is_refused_at_the_name(admin_client: Browser, 
         ("timeout_seconds", "soon", "Not a valid float value."),
         ("max_attempts", "1000", "less than or equal to 100"),
         ("queue_length", "0", "greater than or equal to 1"),
+        ("upload_mb", "0", "greater than 0"),
+        ("files", "0", "greater than or equal to 1"),
         ("title", "x" * 201, "200 characters"),
         ("owner", "nobody", "There is no user named"),
         ("visibility", "hidden", "Not a valid choice"),

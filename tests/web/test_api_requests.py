@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -96,14 +95,6 @@ def test_numbers_that_json_cannot_say_are_refused(ann, number):
     body = f'{{"prompt": "x", "parameters": {{"a": {number}}}}}'
     answer = ann.post("spaces/cats/requests", data=body, content_type="application/json")
     assert answer.status_code in {400, 422}
-
-
-@pytest.mark.parametrize("field", ["audio", "video", "file"])
-def test_a_file_is_refused_naming_its_field(ann, field):
-    data = {"prompt": "x", field: (io.BytesIO(b"RIFF"), "a.wav")}
-    error = refused(ann.post("spaces/cats/requests", data=data), 422, "invalid")
-    assert error.details[0]["field"] == field
-    assert "not available" in error.message
 
 
 @pytest.mark.parametrize(

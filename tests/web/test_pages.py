@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 import re
 import time
 from dataclasses import replace
@@ -10,9 +11,15 @@ from dataclasses import replace
 import pytest
 
 from project.models import Space
-from project.pages.cards import ENDINGS
+from project.pages import snippets
+from project.pages.cards import ENDINGS, Card
+from project.pages.filters import size
 from project.pages.gallery import in_order, matches
 
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010806000000"
+    "1f15c4890000000d49444154789c6360f8cfc000000301010018dd8db00000000049454e44ae426082"
+)
 INLINE = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=|javascript:", re.IGNORECASE)
 
 
@@ -26,14 +33,16 @@ def page(browser, path, status=200):
     return text_of(browser.get(path), status)
 
 
-def send(browser, space, prompt, **options):
-    form = {"prompt": prompt, "csrf_token": browser.csrf("/")}
-    return browser.post(f"/spaces/{space}", data=form, **options)
+def send(browser, space, prompt, **files):
+    """Send the plain form as a browser does: the token first, then the fields, then the files (name and bytes)."""
+    form = {"csrf_token": browser.csrf("/"), "prompt": prompt}
+    given = {field: (io.BytesIO(content), name) for field, (name, content) in files.items()}
+    return browser.post(f"/spaces/{space}", data=form | given, content_type="multipart/form-data")
 
 
-def sent(browser, space="cats", prompt="hello"):
-    """Send a prompt with the plain form and return the id of the request."""
-    answer = send(browser, space, prompt)
+def sent(browser, space="cats", prompt="hello", **files):
+    """Send the plain form and return the id of the request."""
+    answer = send(browser, space, prompt, **files)
     assert answer.status_code == 303, answer.text[:500]
     return answer.headers["Location"].rpartition("/")[2]
 
@@ -134,7 +143,7 @@ def test_the_form_is_off_while_no_app_is_connected(ann, cats, connect):
     [
         ({"enabled": False}, "disabled"),
         ({"queue_when_offline": True}, "waits"),
-        ({"input_prompt": False}, "no_prompt"),
+        ({"input_prompt": False}, "no_inputs"),
         ({}, "offline"),
     ],
 )
@@ -153,7 +162,7 @@ def test_the_plain_form_sends_a_prompt_and_leads_to_its_request(ann, cats, conne
     answer = ann.get(f"/requests/{request_id}").text
     assert "✓</span> Completed" in answer
     assert "<strong>done</strong>" in answer
-    assert "<img" not in answer
+    assert "<img src" not in answer
     assert "first <b>" not in answer
 
 
@@ -162,8 +171,8 @@ def test_a_refused_prompt_stays_in_the_form(ann, cats, connect):
     assert "not connected" in shown
     assert "keep me</textarea>" in shown
     connect("cats")
-    assert "Write a prompt first." in text_of(send(ann, "cats", "  "), 422)
-    assert "characters" in text_of(send(ann, "cats", "x" * 100_001), 422)
+    assert "Must not be empty." in text_of(send(ann, "cats", "  "), 422)
+    assert "characters" in text_of(send(ann, "cats", "x" * 100_001), 413)
     assert "NUL" in text_of(send(ann, "cats", "a\0b"), 422)
 
 
@@ -289,6 +298,135 @@ def test_each_page_that_belongs_to_somebody_leads_to_the_sign_in(client):
     for path in ("/requests", "/requests/abc", "/requests/abc/card"):
         answer = client.get(path)
         assert (answer.status_code, answer.headers["Location"].startswith("/login?next=")) == (302, True)
+
+
+# Audio, video and files
+
+
+@pytest.mark.parametrize("kinds", [(), ("audio",), ("video", "file"), ("prompt", "audio", "video", "file")])
+def test_the_form_has_exactly_the_inputs_that_are_on(ann, client, make_space, kinds):
+    make_space("cats", **{f"input_{kind}": kind in kinds for kind in ("prompt", "audio", "video", "file")})
+    shown = page(ann, "/spaces/cats")
+    form = shown.partition("data-prompt-form")[2].partition("</form>")[0]
+    assert re.findall(r'<(?:textarea|input type="file")[^>]* name="(\w+)"', form) == list(kinds)
+    assert form.index('name="csrf_token"') < form.find('type="file"') or not set(kinds) - {"prompt"}
+    assert 'enctype="multipart/form-data"' in shown
+    gallery = page(client, "/")
+    signs = {"prompt": "Takes a prompt", "audio": "Takes audio", "video": "Takes video", "file": "Takes files"}
+    assert [kind for kind, words in signs.items() if words in gallery] == list(kinds)
+
+
+def test_the_limits_are_said_before_they_are_hit(ann, make_space):
+    make_space("cats", input_file=True, upload_mb=1.5, files=1)
+    shown = page(ann, "/spaces/cats")
+    assert "At most 1 file and 1.5 MB in all." in shown
+    assert 'data-max-bytes="1500000" data-max-files="1"' in shown
+
+
+def test_the_plain_form_sends_files_without_a_prompt(ann, make_space, connect):
+    make_space("cats", input_file=True)
+    remote = connect("cats")
+    request_id = sent(ann, prompt="", file=("<b>cat.png", PNG))
+    handed = remote.next("inference_request")
+    assert [file["name"] for file in handed["files"]] == ["<b>cat.png"]
+    shown = ann.get(f"/requests/{request_id}").text
+    assert "<b>cat" not in shown
+    assert "image/png, 70 bytes" in shown
+    assert "Edit and send again" not in shown
+
+
+def test_a_refused_file_is_said_at_its_field_and_the_prompt_stays(ann, make_space, connect):
+    make_space("cats", input_audio=True)
+    connect("cats")
+    shown = text_of(send(ann, "cats", "keep me", audio=("lie.wav", b"words, not a sound")), 422)
+    error = re.search(r'id="audio-error"[^>]*>([^<]+)<', shown)
+    assert error, shown
+    assert "keep me</textarea>" in shown
+
+
+def test_results_are_drawn_as_what_they_are(ann, make_space, connect):
+    make_space("cats", input_file=True)
+    remote = connect("cats")
+    request_id = sent(ann, prompt="x", file=("cat.png", PNG))
+    handed = remote.next("inference_request")
+    file_id = handed["files"][0]["url"].partition("?")[0].rpartition("/")[2]
+    parts = [{"type": kind, "file_id": file_id, "name": f"{kind}.png"} for kind in ("image", "video", "file")]
+    remote.answer(handed, {"parts": [{"type": "text", "text": "look"}, *parts]})
+    shown = ann.get(f"/requests/{request_id}").text
+    result = shown[shown.index('<div class="result">') :]
+    assert f'<img src="/api/v1/files/{file_id}" alt="image.png"' in result
+    assert "<video" not in result
+    assert result.count(f'href="/api/v1/files/{file_id}?download=1" download') == 3
+    assert handed["files"][0]["sha256"] in result
+    assert "Download all" in result
+
+
+def test_files_that_follow_each_other_share_a_grid():
+    image = {"type": "image", "file_id": "a", "content_type": "image/png"}
+    vector = {**image, "content_type": "image/svg+xml"}
+    text = {"type": "text", "text": "x"}
+    card = Card("1", "cats", "completed", 1, "x", 1, 0.0, parts=[image, image, vector, text, image])
+    assert [(shown.kind, len(shown.parts)) for shown in card.shown] == [
+        *[("image", 2), ("file", 1), ("text", 1), ("image", 1)]
+    ]
+    assert card.first_text == 4
+
+
+@pytest.mark.parametrize(
+    ("parts", "offered"),
+    [
+        ([], False),
+        ([{"type": "text", "text": "x"}], False),
+        ([{"type": "text", "text": "x"}] * 2, True),
+        ([{"type": "file", "file_id": "a"}], True),
+    ],
+)
+def test_all_can_be_downloaded_where_there_is_more_than_a_text(parts, offered):
+    assert Card("1", "cats", "completed", 1, "x", 1, 0.0, parts=parts).has_bundle is offered
+
+
+def test_an_ended_request_is_sent_once_more_with_its_files(ann, make_space, make_user, login, connect):
+    make_space("cats", input_file=True)
+    remote = connect("cats")
+    request_id = sent(ann, prompt="again", file=("cat.png", PNG))
+    form = {"csrf_token": ann.csrf("/")}
+    early = ann.post(f"/requests/{request_id}/retry", data=form, follow_redirects=True)
+    assert "not ended yet" in text_of(early)
+    remote.answer(remote.next("inference_request"), {"text": "done"})
+    answer = ann.post(f"/requests/{request_id}/retry", data=form)
+    new_id = answer.headers["Location"].rpartition("/")[2]
+    assert new_id != request_id
+    handed = remote.next("inference_request")
+    assert (handed["payload"]["prompt"], handed["files"][0]["name"]) == ("again", "cat.png")
+    assert "Choose the files again: <span data-again-files>cat.png</span>" in page(ann, f"/spaces/cats?again={new_id}")
+    make_user("bob")
+    bob = login("bob")
+    form = {"csrf_token": bob.csrf("/")}
+    assert bob.post(f"/requests/{request_id}/retry", data=form).status_code == 404
+
+
+def test_the_command_sends_what_the_space_takes():
+    plain, form = (snippets.api_code("http://x", "cats", kinds) for kinds in (["prompt"], ["prompt", "audio", "file"]))
+    assert """-d '{"prompt": "Hello"}'""" in plain
+    assert "-F" not in plain
+    assert re.findall(r'-F "?(\w+)=', form) == ["prompt", "audio", "file"]
+    assert "application/json" not in form
+    assert not form.endswith("\\")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [
+        (0, "0 bytes"),
+        (1, "1 byte"),
+        (999, "999 bytes"),
+        (1_000, "1.0 kB"),
+        (34_400_000, "34 MB"),
+        (5 * 10**12, "5000 GB"),
+    ],
+)
+def test_sizes_are_written_for_people(count, words):
+    assert size(count) == words
 
 
 # Errors and the frame

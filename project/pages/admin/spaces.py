@@ -31,7 +31,7 @@ COLUMNS = (
 )
 KINDS = ("prompt", "audio", "video", "file")
 PLAIN = ("title", "description", "visibility", "queue_when_offline", "allow_app_without_token")
-LIMITS = ("timeout_seconds", "max_attempts", "queue_length")
+LIMITS = ("timeout_seconds", "max_attempts", "queue_length", "upload_mb", "files")
 
 
 def add_to(blueprint: Blueprint) -> None:

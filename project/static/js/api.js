@@ -1,13 +1,13 @@
 // One way to talk to the site: JSON, the CSRF token, and refusals as ApiError.
 
 export class ApiError extends Error {
-  constructor(status, code, message, retryAfter) {
+  constructor(status, code, message, retryAfter, details) {
     super(message);
-    Object.assign(this, { status, code, retryAfter });
+    Object.assign(this, { status, code, retryAfter, details: Array.isArray(details) ? details : [] });
   }
 }
 
-const csrfToken = () => document.querySelector('meta[name="csrf-token"]').content;
+export const csrfToken = () => document.querySelector('meta[name="csrf-token"]').content;
 
 export const apiPath = (strings, ...values) =>
   "/api/v1" + String.raw({ raw: strings }, ...values.map(encodeURIComponent));
@@ -23,7 +23,7 @@ export async function api(path, { method = "GET", body, signal } = {}) {
   const answer = await response.json().catch(() => null);
   if (response.ok) return answer;
   const error = answer?.error ?? { code: "unreadable", message: "The site gave an answer that cannot be read. Try again." };
-  throw new ApiError(response.status, error.code, error.message, Number(response.headers.get("Retry-After")) || null);
+  throw new ApiError(response.status, error.code, error.message, Number(response.headers.get("Retry-After")) || null, error.details);
 }
 
 export async function fragment(path) {

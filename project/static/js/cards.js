@@ -1,5 +1,7 @@
 // Request cards: the server draws them; small changes while one runs are written in place.
 import { api, apiPath, fragment } from "./api.js";
+import "./lightbox.js";
+import "./media.js";
 import { showTimes, toast } from "./site.js";
 
 const WORDS = {
@@ -69,8 +71,8 @@ let unread = 0;
 
 // Says what became of a request: aloud for screen readers; an end also in the title while the tab is in the background.
 function announce(request) {
-  const prompt = request.input.prompt.slice(0, 40);
-  document.getElementById("announce").textContent = `${WORDS[request.status]}: ${prompt}`;
+  const what = request.input.prompt.slice(0, 40) || request.input.files.map((file) => file.name).join(", ");
+  document.getElementById("announce").textContent = `${WORDS[request.status]}: ${what}`;
   if (!document.hidden || !isFinal(request.status)) return;
   unread += 1;
   document.title = `(${unread}) ${WORDS[request.status]} · ${title}`;
@@ -82,18 +84,42 @@ document.addEventListener("visibilitychange", () => {
   document.title = title;
 });
 
-document.addEventListener("submit", async (event) => {
-  const id = event.target.dataset.cancel;
-  if (!id || event.defaultPrevented) return;
-  event.preventDefault();
+// Carries out what a form of a card asks for, once at a time.
+async function act(form, path) {
   // Not "disabled": that would take the focus away from whoever works by keyboard.
-  const button = event.target.querySelector("button");
-  if (button.ariaDisabled === "true") return;
+  const button = form.querySelector("button");
+  if (button.ariaDisabled === "true") return null;
   button.ariaDisabled = "true";
   try {
-    await show(await api(apiPath`/requests/${id}/cancel`, { method: "POST" }));
+    return await api(path, { method: "POST" });
   } catch (error) {
-    button.ariaDisabled = null;
     if (error.code !== "already_final") toast(error.message);
+    return null;
+  } finally {
+    button.ariaDisabled = null;
   }
+}
+
+async function cancel(form) {
+  const request = await act(form, apiPath`/requests/${form.dataset.cancel}/cancel`);
+  if (request) await show(request);
+}
+
+// Only the page of a space has a place for a new card; elsewhere the plain form leads to the new request.
+async function retry(form, list) {
+  const request = await act(form, apiPath`/requests/${form.dataset.retry}/retry`);
+  if (!request) return;
+  await show(request, (card) => list.prepend(card));
+  const card = cardOf(request.id);
+  card?.querySelector(".request-head a")?.focus();
+  card?.scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  const list = document.querySelector("[data-requests]");
+  if (event.defaultPrevented || !(form.dataset.cancel || (form.dataset.retry && list))) return;
+  event.preventDefault();
+  if (form.dataset.cancel) cancel(form);
+  else retry(form, list);
 });

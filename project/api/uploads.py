@@ -1,0 +1,154 @@
+"""Reading the bodies of uploads in streams: a form's parts or one raw file, bounded in size, count and time.
+
+Nothing of a file is ever whole in memory, and nothing is read before the caller is known to be allowed to send it.
+The form's parts are found by Werkzeug's decoder (``werkzeug.sansio.multipart``), fed with one chunk at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import unquote
+
+from flask import request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import ClientDisconnected, LengthRequired, RequestEntityTooLarge
+from werkzeug.http import parse_options_header
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
+
+from project.concurrency import give_way, read_within
+from project.errors import BadRequest, TooLarge, UploadStalled
+from project.file_reception import Arrival, Reception
+from project.file_rows import NewFile
+
+CHUNK = 65_536
+#: Parts of one form, fields and files together.
+MAX_PARTS = 1_000
+#: Bytes of a form beside its files and its fields: boundaries and headers.
+ENVELOPE = 1_000_000
+#: A header, or what the decoder cannot tell from the beginning of a boundary, must fit into this.
+MAX_BUFFER = 4 * CHUNK
+
+
+def read_form(
+    reception: Reception, fields: dict[str, str], *, stall: float, text_bytes: int, begin: Callable[[], None]
+) -> None:
+    """Read a ``multipart/form-data`` body: files go to ``reception``, the rest into ``fields``, in the form's order.
+
+    ``stall`` is the seconds that the next :data:`CHUNK` may take, ``text_bytes`` bounds the fields together;
+    ``begin`` is called before each file and may refuse it. A file input in which nothing was chosen is passed over.
+    Raises :class:`BadRequest`, :class:`TooLarge`, :class:`UploadStalled`, and what ``reception`` raises.
+    """
+    boundary = parse_options_header(request.content_type)[1].get("boundary", "")
+    if not boundary:
+        raise BadRequest("The form has no boundary.")
+    reception.expect((request.content_length or 0) - text_bytes - ENVELOPE)
+    form = _Form(reception, fields, text_bytes, begin)
+    decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), MAX_BUFFER, max_parts=MAX_PARTS)
+    try:
+        for chunk in chunks(reception.bytes_left + text_bytes + ENVELOPE, stall):
+            decoder.receive_data(chunk)
+            _take_events(decoder, form)
+        decoder.receive_data(None)
+        _take_events(decoder, form)
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"A form may have {MAX_PARTS} parts, and headers of a reasonable length.") from error
+    except (ValueError, AttributeError) as error:  # the decoder's words for what is no form
+        raise BadRequest("The form is broken, or ends too early.") from error
+
+
+def _take_events(decoder: MultipartDecoder, form: _Form) -> None:
+    while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
+        form.take(event)
+
+
+class _Form:
+    """The parts of one form as they come."""
+
+    def __init__(
+        self, reception: Reception, fields: dict[str, str], text_bytes: int, begin: Callable[[], None]
+    ) -> None:
+        self._reception = reception
+        self._fields = fields
+        self._text_left = text_bytes
+        self._begin = begin
+        self._name = ""
+        self._text = bytearray()
+        self._chosen: File | None = None
+        self._arrival: Arrival | None = None
+
+    def take(self, event: Any) -> None:
+        """Take one event of the decoder."""
+        if isinstance(event, Field):
+            self._name, self._text, self._chosen = event.name or "", bytearray(), None
+        elif isinstance(event, File):
+            self._name, self._chosen = event.name or "", event
+            if event.filename:
+                self._start(event)
+        elif isinstance(event, Data):
+            self._take_data(event)
+
+    def _take_data(self, event: Data) -> None:
+        if self._chosen is None:
+            self._take_text(event)
+            return
+        if event.data and self._arrival is None:
+            self._start(self._chosen)
+        if self._arrival:
+            self._arrival.write(event.data)
+            if not event.more_data:
+                self._arrival.finish()
+                self._arrival = None
+
+    def _take_text(self, event: Data) -> None:
+        self._text_left -= len(event.data)
+        if self._text_left < 0:
+            raise TooLarge("The fields of the form are longer than the site allows.")
+        self._text += event.data
+        if not event.more_data:
+            self._fields[self._name] = self._text.decode("utf-8")
+
+    def _start(self, file: File) -> None:
+        self._begin()
+        declared = file.headers.get("content-type", "")
+        self._arrival = self._reception.begin(file.filename or "", declared, self._name)
+
+
+def read_file(reception: Reception, name: str, *, stall: float) -> NewFile:
+    """Read the whole body as one file; ``stall`` as for :func:`read_form`. Raises :class:`TooLarge` and its like."""
+    declared = request.mimetype
+    announced = request.content_length or 0
+    reception.expect(announced)
+    arrival = reception.begin(name, declared, announced=announced)
+    for chunk in chunks(reception.bytes_left, stall):
+        arrival.write(chunk)
+    return arrival.finish()
+
+
+def file_name(headers: Headers, given: str | None) -> str:
+    """Return the name that the sender of a raw body gave: ``given``, else that of ``Content-Disposition``."""
+    disposition = parse_options_header(headers.get("Content-Disposition"))[1]
+    return given or unquote(disposition.get("filename", ""))
+
+
+def chunks(limit: int, stall: float) -> Iterator[bytes]:
+    """Yield the body piece by piece, letting others run in between.
+
+    Raises :class:`TooLarge` for more than ``limit`` bytes (at once when they are announced), :class:`BadRequest`
+    when the sender leaves, :class:`UploadStalled` when a piece takes more than ``stall`` seconds, and
+    :class:`werkzeug.exceptions.LengthRequired` without a length.
+    """
+    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
+        raise LengthRequired
+    request.max_content_length = limit
+    try:
+        stream = request.stream
+        while chunk := read_within(stream.read, CHUNK, stall, request.environ):
+            yield chunk
+            give_way()
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"The upload is larger than {limit / 1e6:g} MB.") from error
+    except TimeoutError as error:
+        raise UploadStalled from error
+    except (ClientDisconnected, OSError) as error:
+        raise BadRequest("The upload ended before all of it had come.") from error

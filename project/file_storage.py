@@ -1,0 +1,194 @@
+"""Where the bytes of files are. :class:`Storage` is the whole of what the site asks; keys are ids, never paths.
+
+:class:`FolderStorage` keeps them in a local folder. An object store would be another class with the same methods:
+no path leaves this file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from project.errors import NotFound, StorageFull
+
+KEY = re.compile(r"[0-9a-f]{32}")
+#: Bytes between two looks at how full the disk is.
+LOOK_EVERY = 16_000_000
+FULL_ERRORS = {errno.ENOSPC, errno.EDQUOT}
+
+
+class Incoming(Protocol):
+    """Bytes that are arriving. They count for nothing until :meth:`keep`."""
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes. Raises :class:`StorageFull`."""
+
+    def keep(self) -> None:
+        """Make what was written readable under its key. Raises :class:`StorageFull`."""
+
+    def discard(self) -> None:
+        """Leave nothing behind, also after :meth:`keep`."""
+
+
+class Storage(Protocol):
+    """Keeps bytes under keys of 32 hexadecimal digits."""
+
+    def receive(self, key: str, announced: int = 0) -> Incoming:
+        """Begin to take bytes, ``announced`` of them if that is known. Raises :class:`StorageFull`."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Return the bytes as a file that can seek; it stays whole when they are deleted. Raises :class:`NotFound`."""
+
+    def copy(self, key: str, new_key: str) -> None:
+        """Keep the same bytes under another key too. Raises :class:`NotFound` and :class:`StorageFull`."""
+
+    def delete(self, key: str) -> None:
+        """Forget the bytes; those that are gone already are passed over."""
+
+    def keys(self, before: float) -> Iterator[str]:
+        """Yield the keys of all bytes kept before that time (Unix seconds)."""
+
+    def drop_abandoned(self, before: float) -> int:
+        """Forget bytes that stopped arriving before that time (Unix seconds); return how many there were."""
+
+
+class FolderStorage:
+    """Keeps each file under its key in ``folder``, which only the owner may enter.
+
+    ``min_free`` bytes of the disk stay free. ``durable`` also survives a power cut.
+    """
+
+    def __init__(self, folder: Path, *, min_free: int, durable: bool = False) -> None:
+        self._arriving = folder / "arriving"
+        self._kept = folder / "kept"
+        self._min_free = min_free
+        self._durable = durable
+        for place in (self._arriving, self._kept):
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def receive(self, key: str, announced: int = 0) -> FolderIncoming:
+        """Begin to take bytes; see :class:`Storage`."""
+        self.check_room(announced)
+        return FolderIncoming(self, self._arriving / _checked(key), self._path(key), durable=self._durable)
+
+    def open(self, key: str) -> BinaryIO:
+        """Open the bytes; see :class:`Storage`."""
+        try:
+            return self._path(key).open("rb")
+        except FileNotFoundError as error:
+            raise NotFound("This file does not exist any more.") from error
+
+    def copy(self, key: str, new_key: str) -> None:
+        """Keep the same bytes under another key, without copying them where the disk can share them."""
+        old, new = self._path(key), self._path(new_key)
+        new.parent.mkdir(exist_ok=True, mode=0o700)
+        try:
+            os.link(old, new)
+        except FileNotFoundError as error:
+            raise NotFound("This file does not exist any more.") from error
+        except OSError:
+            self._copy_bytes(key, new_key)
+
+    def _copy_bytes(self, key: str, new_key: str) -> None:
+        with self.open(key) as source:
+            target = self.receive(new_key, os.fstat(source.fileno()).st_size)
+            try:
+                for chunk in iter(lambda: source.read(LOOK_EVERY), b""):
+                    target.write(chunk)
+                target.keep()
+            except BaseException:
+                target.discard()
+                raise
+
+    def delete(self, key: str) -> None:
+        """Forget the bytes; whoever reads them reads on."""
+        self._path(key).unlink(missing_ok=True)
+
+    def keys(self, before: float) -> Iterator[str]:
+        """Yield the keys of all bytes kept before that time; see :class:`Storage`."""
+        for path in self._kept.glob("??/*"):
+            if KEY.fullmatch(path.name) and _changed_before(path, before):
+                yield path.name
+
+    def drop_abandoned(self, before: float) -> int:
+        """Forget bytes that stopped arriving; see :class:`Storage`."""
+        old = [path for path in self._arriving.iterdir() if _changed_before(path, before)]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def check_room(self, wanted: int = 0) -> None:
+        """Raise :class:`StorageFull` when the disk would have less than ``min_free`` with so many bytes more."""
+        if shutil.disk_usage(self._kept).free - wanted < self._min_free:
+            raise StorageFull
+
+    def _path(self, key: str) -> Path:
+        return self._kept / _checked(key)[:2] / key
+
+
+class FolderIncoming:
+    """A file that is being written; it becomes visible under its key as a whole or not at all."""
+
+    def __init__(self, storage: FolderStorage, temporary: Path, final: Path, *, durable: bool) -> None:
+        self._storage = storage
+        self._temporary = temporary
+        self._final = final
+        self._durable = durable
+        self._unwatched = 0
+        self._file = os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; see :class:`Incoming`."""
+        self._unwatched += len(chunk)
+        if self._unwatched >= LOOK_EVERY:
+            self._unwatched = 0
+            self._storage.check_room()
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise _full(error) from error
+
+    def keep(self) -> None:
+        """Make the file visible; see :class:`Incoming`."""
+        try:
+            self._file.flush()
+            if self._durable:
+                os.fsync(self._file.fileno())
+            self._file.close()
+            self._final.parent.mkdir(exist_ok=True, mode=0o700)
+            self._temporary.replace(self._final)
+        except OSError as error:
+            raise _full(error) from error
+
+    def discard(self) -> None:
+        """Leave nothing behind."""
+        with suppress(OSError):  # a full disk may refuse the last bytes of a file that goes anyway
+            self._file.close()
+        self._temporary.unlink(missing_ok=True)
+        self._final.unlink(missing_ok=True)
+
+
+def _full(error: OSError) -> OSError | StorageFull:
+    return StorageFull() if error.errno in FULL_ERRORS else error
+
+
+def _checked(key: str) -> str:
+    """Return ``key`` if it is one. Raises :class:`NotFound`, so that no text from outside ever becomes a path."""
+    if not KEY.fullmatch(key):
+        raise NotFound("There is no such file.")
+    return key
+
+
+def _changed_before(path: Path, moment: float) -> bool:
+    """Whether a file was last written before ``moment``; one that is gone meanwhile was not."""
+    try:
+        return path.stat().st_mtime < min(moment, time.time())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,179 @@
+"""Files of requests: how they arrive, who may have them, and when they go. The one door to their rows and bytes.
+
+Bytes are kept before their row is committed and deleted after their row is gone, so that a row never lacks its
+bytes; a crash between leaves bytes without a row, which :meth:`Files.sweep` finds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
+
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import IntegrityError
+
+from project import file_rows, file_types
+from project.database import Database
+from project.errors import Invalid, NotFound
+from project.file_links import FileLinks, link_over
+from project.file_reception import Allowance, Reception
+from project.file_rows import NewFile
+from project.file_storage import Storage
+from project.models import PROCESSING
+
+#: Files that one attempt may upload.
+RESULT_FILES = 1_000
+#: Seconds for which bytes without a row, or without an end, are left alone: somebody may be at work on them.
+ORPHAN_SECONDS = 3_600.0
+ORPHAN_BATCH = 500
+
+logger = logging.getLogger(__name__)
+
+
+class Files:
+    """Files of requests; see the module. ``grace`` is in seconds, ``upload_bytes`` bounds one attempt's uploads."""
+
+    def __init__(
+        self, storage: Storage, database: Database, links: FileLinks, *, grace: float, upload_bytes: int
+    ) -> None:
+        self._storage = storage
+        self._db = database
+        self._grace = grace
+        self._upload_bytes = upload_bytes
+        self.links = links
+
+    # Arriving
+
+    def receive(self, allowance: Allowance) -> Reception:
+        """Return what takes the files of a submit."""
+        return Reception(self._storage, allowance)
+
+    def receive_upload(self, attempt_id: str, now: float) -> tuple[RowMapping, Reception]:
+        """Return the attempt and what takes its uploads. Raises :class:`NotFound`, :class:`Forbidden`."""
+        with self._db.read() as connection:
+            attempt = file_rows.attempt(connection, attempt_id)
+            if attempt is None:
+                raise NotFound("There is no such attempt.")
+            count, size = file_rows.uploaded(connection, attempt["request_id"], attempt_id)
+        if attempt["ended_at"] is not None and attempt["ended_at"] + self._grace < now:
+            raise link_over()
+        allowance = Allowance(frozenset(), max(0, RESULT_FILES - count), max(0, self._upload_bytes - size))
+        return attempt, Reception(self._storage, allowance)
+
+    def keep_uploads(self, attempt: RowMapping, reception: Reception, now: float) -> None:
+        """Commit the uploads of an attempt. Raises :class:`NotFound` when its request is gone meanwhile."""
+        request_id, attempt_id = attempt["request_id"], attempt["attempt_id"]
+        try:
+            with self._db.write() as connection:
+                file_rows.add(connection, request_id, reception.files, now, attempt_id=attempt_id)
+        except IntegrityError as error:
+            raise NotFound("The request of this attempt was deleted.") from error
+        reception.release()
+
+    # Results
+
+    def completed(
+        self, request_id: str, attempt_id: str, parts: Sequence[dict[str, Any]], now: float
+    ) -> list[dict[str, Any]]:
+        """Return an app's parts as they are kept: media with all that is known of their files.
+
+        A media part brings ``file_id`` (an upload of any attempt of this request, or one of its inputs) or
+        ``content`` (bytes) with ``declared``. Raises :class:`Invalid` for a file that the request does not have.
+        """
+        if not any(_is_media(part) for part in parts):
+            return list(parts)
+        attempt, reception = self.receive_upload(attempt_id, now)
+        with reception:
+            parts = [self._with_file(part, reception) for part in parts]
+            self.keep_uploads(attempt, reception, now)
+        with self._db.read() as connection:
+            known = file_rows.of_request(connection, request_id)
+        return [_with_facts(part, known, place) for place, part in enumerate(parts)]
+
+    @staticmethod
+    def _with_file(part: dict[str, Any], reception: Reception) -> dict[str, Any]:
+        """Keep the bytes that a part brings along."""
+        if "content" not in part:
+            return part
+        content, declared = part["content"], part["declared"] or f"{part['type']}/*"
+        kind = file_types.content_type(content[: file_types.HEAD_BYTES], declared)
+        arrival = reception.begin(part.get("name") or part["type"] + file_types.ending(kind), declared)
+        arrival.write(content)
+        return {"type": part["type"], "file_id": arrival.finish().id}
+
+    # Leaving
+
+    def find(self, file_id: str) -> RowMapping:
+        """Return the row of a file with its request's ``user_id``. Raises :class:`NotFound`."""
+        with self._db.read() as connection:
+            row = file_rows.find(connection, file_id)
+        if row is None:
+            raise NotFound("There is no such file.")
+        return row
+
+    def check_current(self, file: RowMapping, attempt_id: str) -> None:
+        """Raise :class:`Forbidden` unless the attempt is of the file's request and goes on."""
+        with self._db.read() as connection:
+            attempt = file_rows.attempt(connection, attempt_id)
+        if attempt is None or attempt["request_id"] != file["request_id"]:
+            raise link_over()
+        if attempt["status"] != PROCESSING or attempt["current_id"] != attempt_id:
+            raise link_over()
+
+    def open(self, file_id: str) -> BinaryIO:
+        """Return the bytes of a file. Raises :class:`NotFound`."""
+        return self._storage.open(file_id)
+
+    # Going
+
+    def forget(self, file_ids: Iterable[str]) -> None:
+        """Delete the bytes of files whose rows are gone."""
+        for file_id in file_ids:
+            self._storage.delete(file_id)
+
+    def expire(self, before: float) -> int:
+        """Delete the requests that ended before that time (Unix seconds); return how many."""
+        total = 0
+        while True:
+            with self._db.write() as connection:
+                count, file_ids = file_rows.drop_expired_requests(connection, before)
+            self.forget(file_ids)
+            total += count
+            if count < file_rows.BATCH:
+                return total
+
+    def sweep(self, now: float) -> None:
+        """Delete uploads that no result names, bytes that stopped arriving, and bytes without a row."""
+        with self._db.write() as connection:
+            unused = file_rows.drop_unused(connection, now - self._grace - ORPHAN_SECONDS)
+        self.forget(unused)
+        dropped = self._storage.drop_abandoned(now - ORPHAN_SECONDS)
+        orphans = self._orphans(now - ORPHAN_SECONDS)
+        self.forget(orphans)
+        if dropped or orphans:
+            logger.info("swept %d files that never arrived whole and %d without a request", dropped, len(orphans))
+
+    def _orphans(self, before: float) -> list[str]:
+        keys, orphans = list(self._storage.keys(before)), []
+        for start in range(0, len(keys), ORPHAN_BATCH):
+            batch = keys[start : start + ORPHAN_BATCH]
+            with self._db.read() as connection:
+                orphans += sorted(set(batch) - file_rows.known(connection, batch))
+        return orphans
+
+
+def _is_media(part: dict[str, Any]) -> bool:
+    return "file_id" in part or "content" in part
+
+
+def _with_facts(part: dict[str, Any], known: dict[str, RowMapping], place: int) -> dict[str, Any]:
+    """Return a media part with its file's facts; its type is what the content can be shown as."""
+    if "file_id" not in part:
+        return part
+    row = known.get(part["file_id"])
+    if row is None:
+        raise Invalid.field(f"parts.{place}.file_id", "the request has no such file")
+    shown = part["type"] if part["type"] == file_types.family(row["content_type"]) else "file"
+    file = NewFile(row["id"], part.get("name") or row["name"], row["content_type"], row["size"], row["sha256"])
+    return {"type": shown, **file.facts()}

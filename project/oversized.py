@@ -1,0 +1,98 @@
+"""Packets that are too long to be read: cut with little memory, and told of with their first bytes.
+
+python-engineio ends such a connection without a word, and with simple-websocket it would even read on. Whoever
+is told can see in the beginning which request the packet was about. This leans on python-engineio 4.15,
+eventlet 0.41 and simple-websocket 1.1 (decision 0004).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+#: Characters of the packet's beginning that are looked at.
+HEAD = 4_096
+PEEK_SECONDS = 1.0
+#: RFC 6455, 7.4.1: "message too big".
+TOO_BIG = 1009
+
+#: Told the Engine.IO id and the beginning of the packet, which may be empty.
+Told = Callable[[str, str], None]
+
+
+def watch_packets(engine: Any, largest: int, told: Told) -> None:
+    """Tell of every WebSocket packet longer than ``largest`` that reaches the Engine.IO server ``engine``."""
+    make = engine._async["websocket"]
+
+    def watched(handler: Any, server: Any) -> Any:
+        engine_sid = handler.__self__.sid
+        return make(lambda ws: handler(_Watched(ws, largest, lambda head: told(engine_sid, head))), server)
+
+    # The dictionary belongs to the library and is shared by all its servers.
+    engine._async = {**engine._async, "websocket": watched}
+
+
+def watch_posts(socket: Any, largest: int, told: Told) -> None:
+    """Tell of a long-polling body longer than ``largest`` on one Engine.IO socket; the library then refuses it."""
+    handle = socket.handle_post_request
+
+    def handle_and_tell(environ: dict[str, Any]) -> Any:
+        if int(environ.get("CONTENT_LENGTH") or 0) > largest:
+            told(socket.sid, environ["wsgi.input"].read(HEAD).decode("utf-8", "replace"))
+        return handle(environ)
+
+    socket.handle_post_request = handle_and_tell
+
+
+class _Watched:
+    """A WebSocket as python-engineio uses it; everything but :meth:`wait` is the library's."""
+
+    def __init__(self, ws: Any, largest: int, told: Callable[[str], None]) -> None:
+        self._ws = ws
+        self._largest = largest
+        self._told = told
+        self._inner = getattr(ws, "ws", None)  # simple-websocket has one, eventlet's is the socket itself
+        if self._inner is not None:
+            self._inner.max_message_size = largest
+        else:
+            self._close = ws.close
+            ws.close = self._closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ws, name)
+
+    def wait(self) -> Any:
+        """Return the next packet, or None at the end."""
+        data = self._ws.wait()
+        if data is None and self._inner is not None and self._inner.incoming_message_len > self._largest:
+            self._told(_text(self._inner.incoming_message or ""))
+        elif data is not None and len(data) > self._largest:
+            self._told(_text(data))
+        return data
+
+    def _closing(self, close_data: tuple[int, str] | None = None) -> None:
+        """Look at a frame that eventlet refused by its announced length: none of it has been read yet."""
+        if close_data and close_data[0] == TOO_BIG:
+            self._told(_text(_peek(self._ws.socket)))
+        self._close(close_data)
+
+
+def _peek(socket: Any) -> bytes:
+    """Return the first bytes of the frame whose length has just been read: a mask of four, then masked bytes."""
+    deadline, raw = time.monotonic() + PEEK_SECONDS, b""
+    with contextlib.suppress(OSError):
+        while len(raw) < HEAD and (left := deadline - time.monotonic()) > 0:
+            socket.settimeout(left)
+            more = socket.recv(HEAD)
+            if not more:
+                break
+            raw += more
+    mask, masked = raw[:4], raw[4:]
+    return bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
+
+
+def _text(data: str | bytes | bytearray) -> str:
+    head = data[:HEAD]
+    return head if isinstance(head, str) else bytes(head).decode("utf-8", "replace")
