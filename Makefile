@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 HOST ?= http://localhost:5001
+# Most tests wait for other processes, so a few more than the cores finish sooner.
+TEST_PROCESSES ?= 3
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-to-run
 DEV_STAMP := .venv/.ready-to-test
@@ -23,7 +25,7 @@ run: $(RUN_STAMP)  ## the site alone, at http://localhost:5001
 	@$(BIN)/python run.py
 
 test: $(DEV_STAMP) js  ## the environment and the whole test suite
-	@$(BIN)/pytest -m "not long"
+	@$(BIN)/pytest -m "not long" --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 test-setup: $(RUN_STAMP)  ## make a space to try on the running site (HOST=...), and print the next command
 	@$(BIN)/python test_websockets.py --setup-space --host $(HOST)
@@ -46,7 +48,7 @@ check: $(DEV_STAMP)  ## lint, types, dependency and security audit
 	@echo "pip-audit:"; $(BIN)/python -m scripts.audit
 
 test-long: $(DEV_STAMP) js  ## the test suite with its full counts
-	@$(BIN)/pytest
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 bench: $(DEV_STAMP)  ## the benchmarks, with their peers where installed
 	@$(BIN)/python -m benchmarks.run

@@ -91,6 +91,7 @@ class FolderStorage:
         new.parent.mkdir(exist_ok=True, mode=0o700)
         try:
             os.link(old, new)
+            os.utime(new)  # the copy is as young as any other file that has no row yet
         except FileNotFoundError as error:
             raise NotFound("This file does not exist any more.") from error
         except OSError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
-
 import puremagic
 
 #: Bytes from the beginning that are looked at.
@@ -45,6 +43,12 @@ INLINE = frozenset(
         *("video/mp4", "video/webm", "video/ogg", "video/quicktime", "video/x-matroska"),
     }
 )
+#: The machine's own list of endings differs from machine to machine.
+ENDINGS = {
+    **{kind: f".{kind.split('/')[1]}" for kind in INLINE},
+    **{"image/jpeg": ".jpg", "audio/mpeg": ".mp3", "audio/mp4": ".m4a"},
+    **{"video/ogg": ".ogv", "video/quicktime": ".mov", "video/x-matroska": ".mkv"},
+}
 #: What is sent under its own type, though only as a download.
 HARMLESS = INLINE | {TEXT, "application/pdf", "application/zip", "application/json", "image/tiff", "audio/aiff"}
 
@@ -98,7 +102,7 @@ def fits(kind: str, field: str) -> bool:
 
 def ending(kind: str) -> str:
     """Return the usual ending of a file's name, with its dot; empty when there is none."""
-    return mimetypes.guess_extension(kind) or ""
+    return ENDINGS.get(kind, "")
 
 
 def sent_as(kind: str) -> str:

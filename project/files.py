@@ -14,6 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from project import file_rows, file_types
+from project.concurrency import in_real_thread
 from project.database import Database
 from project.errors import Invalid, NotFound
 from project.file_links import FileLinks, link_over
@@ -155,7 +156,7 @@ class Files:
             logger.info("swept %d files that never arrived whole and %d without a request", dropped, len(orphans))
 
     def _orphans(self, before: float) -> list[str]:
-        keys, orphans = list(self._storage.keys(before)), []
+        keys, orphans = in_real_thread(lambda: list(self._storage.keys(before))), []
         for start in range(0, len(keys), ORPHAN_BATCH):
             batch = keys[start : start + ORPHAN_BATCH]
             with self._db.read() as connection:

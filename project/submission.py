@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import IntegrityError
 
 from project import space_admin
-from project.errors import Invalid, NotFinal, NotFound, ShuttingDown, SpaceDisabled, SpaceOffline
+from project.errors import Invalid, NotAuthenticated, NotFinal, NotFound, ShuttingDown, SpaceDisabled, SpaceOffline
 from project.extensions import db
 from project.file_reception import Allowance, Reception
 from project.file_rows import NewFile
@@ -62,23 +63,27 @@ def submit(
 ) -> Row:
     """Keep a new request with the files of ``reception``, then hand it over if the app is free; return its row.
 
-    Raises what :meth:`project.request_store.RequestStore.create` raises, and :class:`ShuttingDown`.
+    Raises what :meth:`project.request_store.RequestStore.create` raises, :class:`ShuttingDown`, and
+    :class:`NotAuthenticated` when the account was deleted meanwhile.
     """
     site, user_id, username = services(), user.id, user.username
     if not site.manager.accepting:
         raise ShuttingDown(retry_after=COME_AGAIN)
     db.session.remove()  # a call never holds one connection while it asks for another
-    row = site.store.create(
-        space_id,
-        user_id,
-        username,
-        prompt,
-        parameters,
-        files=reception.files if reception else (),
-        connected=site.manager.is_connected(space_id),
-        now=time.time(),
-        retry_of=retry_of,
-    )
+    try:
+        row = site.store.create(
+            space_id,
+            user_id,
+            username,
+            prompt,
+            parameters,
+            files=reception.files if reception else (),
+            connected=site.manager.is_connected(space_id),
+            now=time.time(),
+            retry_of=retry_of,
+        )
+    except IntegrityError as error:
+        raise NotAuthenticated("This account was deleted while its request was on the way.") from error
     if reception:
         reception.release()
     site.manager.work_arrived(space_id)

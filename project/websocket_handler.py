@@ -206,6 +206,7 @@ class WebsocketHandler:
     def _limits(self) -> dict[str, float]:
         return {
             "event_kb": self._settings.max_event_kb,
+            "upload_mb": self._settings.max_upload_mb,
             "grace_seconds": self._settings.grace,
             "ack_seconds": self._settings.ack_timeout,
         }
@@ -222,7 +223,7 @@ class WebsocketHandler:
             return self._manager.result(link, request_id, attempt_id, outcome)
         parts, in_hand = message.parts(), self._manager.in_hand(link, request_id, attempt_id)
         if in_hand is None:
-            return self._manager.refusal(link, request_id, attempt_id)
+            return self._manager.refuse(link, request_id, attempt_id)
         parts = self._files.completed(request_id, in_hand, parts, time.time())
         return self._manager.result(link, request_id, in_hand, Outcome("completed", parts=parts))
 
@@ -231,9 +232,7 @@ class WebsocketHandler:
         said = body if isinstance(body, dict) else {}
         request_id, attempt_id = said.get("request_id"), said.get("attempt_id")
         if isinstance(request_id, str) and isinstance(attempt_id, str | None):
-            in_hand = self._manager.in_hand(link, request_id, attempt_id)
-            if in_hand is not None:
-                self._manager.result(link, request_id, in_hand, self._too_large())
+            self._manager.result(link, request_id, attempt_id, self._too_large())
 
     def _too_large(self) -> Outcome:
         return Outcome("failed", "too_large", TOO_LARGE.format(kilobytes=self._settings.max_event_kb))

@@ -279,7 +279,7 @@ class WebsocketManager:
         """Take an app's result; the code says what became of it (guarantee G11), after the commit."""
         cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
         if cell is None:
-            return self.refusal(link, request_id, attempt_id)
+            return self._refusal(link, request_id, attempt_id)
         with self._cells.hold(cell.space_id):
             work = cell.slot.work
             event = app_slot.ResultIn(link.connection_id, request_id, attempt_id, self._monotonic())
@@ -287,10 +287,18 @@ class WebsocketManager:
         if kept and work and event.now < work.deadline:
             return "accepted"
         meant = work.attempt_id if work and work.request_id == request_id else None
-        return self.refusal(link, request_id, attempt_id or meant)
+        return self._refusal(link, request_id, attempt_id or meant)
 
-    def refusal(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
-        """Say why a result is refused that is for nothing in the connection's hands (guarantee G11)."""
+    def refuse(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
+        """Say why a result is refused that is for nothing in hand; an app that was told to stop is free again."""
+        cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
+        if cell:
+            with self._cells.hold(cell.space_id):
+                if cell.slot.state is State.DRAINING:
+                    self._step(cell, app_slot.ResultIn(link.connection_id, request_id, attempt_id, self._monotonic()))
+        return self._refusal(link, request_id, attempt_id)
+
+    def _refusal(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
         return self._store.refusal(request_id, attempt_id, link.token_id, link.connection_id, self._wall())
 
     def report(
@@ -306,7 +314,7 @@ class WebsocketManager:
         """Take progress of a running attempt; it never moves a state. Raises Invalid when ``offset`` leaves a hole."""
         cell = self._cells.working_on(link.connection_id, request_id, attempt_id)
         if cell is None:
-            return self.refusal(link, request_id, attempt_id)
+            return self._refusal(link, request_id, attempt_id)
         with self._cells.hold(cell.space_id):
             slot, work = cell.slot, cell.slot.work
             is_here = slot.state is State.BUSY and slot.connection == link.connection_id
@@ -315,7 +323,7 @@ class WebsocketManager:
                 cell.afterwards.append(lambda: self._notifier.publish(f"request:{request_id}"))
                 cell.afterwards.append(lambda: self._notifier.publish(f"space:{cell.space_id}"))
                 return "accepted"
-        return self.refusal(link, request_id, attempt_id)
+        return self._refusal(link, request_id, attempt_id)
 
     # What time says
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 CONNECT = """\
 import os
-from spaces_app import App
+{imports}from spaces_app import App
 
 app = App("{host}", token=os.environ["SPACES_TOKEN"])
 
 @app.space("{name}")
-def answer(prompt: str) -> str:
-    return "You said: " + prompt
+def answer({parameters}):
+    return {result}
 
 app.run()"""
 
@@ -32,9 +32,21 @@ FORM_FIELDS = {
 }
 
 
-def connect_code(host: str, name: str) -> str:
-    """Return a whole program that serves the space."""
-    return CONNECT.format(host=host, name=name)
+def connect_code(host: str, name: str, inputs: Sequence[str]) -> str:
+    """Return a whole program that serves the space: it answers the prompt, or sends files back where there is none."""
+    kinds = [kind for kind in inputs if kind != "prompt"]
+    alone = len(inputs) == 1
+    typed = [f"{kind}: Path" if alone else f"{kind}: Path | None" for kind in kinds if kind != "file"]
+    typed += ["files: list[Path]"] if "file" in kinds else []
+    given = ["files" if kind == "file" and alone else "*files" if kind == "file" else kind for kind in kinds]
+    result = given[0] if alone and kinds else f"[file for file in ({', '.join(given)},) if file]"
+    return CONNECT.format(
+        imports="from pathlib import Path\n" if kinds else "",
+        host=host,
+        name=name,
+        parameters=", ".join((["prompt: str"] if "prompt" in inputs or not kinds else []) + typed),
+        result='"You said: " + prompt' if "prompt" in inputs or not kinds else result,
+    )
 
 
 def api_code(host: str, name: str, inputs: Sequence[str]) -> str:

@@ -87,7 +87,7 @@ def _draw(space: Space, prompt: str = "", refused: SpacesError | None = None, ag
         cards=_my_cards(space),
         can_connect=may_connect(space),
         host=host,
-        connect_code=snippets.connect_code(host, space.name),
+        connect_code=snippets.connect_code(host, space.name, inputs_of(space)),
         api_code=snippets.api_code(host, space.name, inputs_of(space)),
         limits=limits,
         queue_ttl=settings.queue_ttl,

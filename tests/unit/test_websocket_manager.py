@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from project import database
+from project import database, file_rows
 from project.errors import AlreadyFinal, DatabaseAway, Invalid, NotFound
+from project.file_rows import NewFile
 from project.ports import Newcomer, Outcome
 from project.websocket_manager import PROBE_SECONDS
 from tests.house import LIMITS, together
@@ -288,6 +289,49 @@ def test_a_cancel_answers_the_user_at_once_and_refuses_the_late_result(relay: Re
     assert app.cancels() == [(body["attempt_id"], "cancelled_by_user")]
     assert app.answer(body) == "already_final"
     assert relay.state() == "idle"
+
+
+def test_only_what_is_in_hand_is_worth_keeping_files_for(relay: Relay) -> None:
+    app, other = relay.app().registered(), relay.app()
+    request = relay.submit()
+    attempt = app.requests()[0]["attempt_id"]
+    assert relay.manager.in_hand(app.link, request, None) == attempt
+    assert relay.manager.in_hand(app.link, request, attempt) == attempt
+    assert [work.request_id for work in relay.manager.all_in_hand(app.link)] == [request]
+    for link, request_id, attempt_id in (
+        (other.link, request, attempt),
+        (app.link, "another", attempt),
+        (app.link, request, "another"),
+    ):
+        assert relay.manager.in_hand(link, request_id, attempt_id) is None
+    relay.manager.cancel(request)
+    assert relay.manager.in_hand(app.link, request, attempt) is None
+    assert relay.manager.all_in_hand(app.link) == []
+
+
+def test_a_late_result_whose_files_are_not_kept_frees_the_app_all_the_same(relay: Relay) -> None:
+    app = relay.app().registered()
+    request, following = relay.submit(), relay.submit()
+    attempt = app.requests()[0]["attempt_id"]
+    relay.manager.cancel(request)
+    assert relay.manager.refuse(app.link, request, attempt) == "already_final"
+    assert app.requests()[-1]["id"] == following
+    assert relay.manager.refuse(app.link, following, "another") == "unknown_request"
+    assert relay.house.status(following) == "processing", "a refusal ends nothing that is in hand"
+
+
+def test_a_result_names_its_files_in_the_transaction_that_ends_the_request(relay: Relay) -> None:
+    app = relay.app().registered()
+    request = relay.submit()
+    attempt = app.requests()[0]["attempt_id"]
+    new = [NewFile(character * 32, "a", "text/plain", 1, "-") for character in "ab"]
+    with relay.house.database.write() as connection:
+        file_rows.add(connection, request, new, relay.clock.wall, attempt_id=attempt)
+    parts = [{"type": "file", **new[0].facts()}, {"type": "text", "text": "hi"}]
+    assert app.answer(outcome=Outcome("completed", parts=parts)) == "accepted"
+    with relay.house.database.read() as connection:
+        rows = file_rows.of_request(connection, request)
+    assert {file_id: row["used"] for file_id, row in rows.items()} == {"a" * 32: True, "b" * 32: False}
 
 
 @pytest.mark.parametrize("sign", ["ack", "progress", "event"])

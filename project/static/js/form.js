@@ -58,7 +58,7 @@ export function spaceForm(page, { path, onSent }) {
       (prompt ?? [...files.fields.values()][0].input).focus();
       return files.fields.size === 0 ? "Write a prompt first." : prompt ? "Write a prompt or choose a file first." : "Choose a file first.";
     }
-    return files.problem();
+    return files.problem() && "Nothing was sent: there is too much. Remove something first.";
   }
 
   function body() {
