@@ -11,7 +11,7 @@ from project.api import docs, files, health, live, requests, space_views, spaces
 from project.api.models import ErrorBody
 from project.validation import refusal
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 ABOUT = (
     "Submit requests to spaces, follow them, and run the site. Programs send `Authorization: Bearer <token>` with a "
     "token of scope `api`; pages use the session cookie, and for every change the header `X-CSRFToken` with the value "

@@ -38,9 +38,11 @@ FLOORS = [
         "live_progress",
         "notify",
         "process_rows",
+        "registrar",
         "request_moves",
         "request_reads",
         "request_store",
+        "slot_keeper",
         "space_cells",
         "websocket_manager",
     },
@@ -63,7 +65,7 @@ FLOORS = [
 ]
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: The room that acts: the manager and its parts know nothing but the slot, the ports and the refusals.
-MANAGER = {"websocket_manager", "space_cells", "live_progress"}
+MANAGER = {"websocket_manager", "slot_keeper", "space_cells", "live_progress", "registrar"}
 STORE = {
     "request_store",
     "request_reads",

@@ -16,7 +16,7 @@ from project import database, file_rows
 from project.errors import AlreadyFinal, DatabaseAway, Invalid, NotFound
 from project.file_rows import NewFile
 from project.ports import Newcomer, Outcome
-from project.websocket_manager import PROBE_SECONDS
+from project.registrar import PROBE_SECONDS
 from tests.house import LIMITS, together
 from tests.unit.relay import ACK_TIMEOUT, COMPLETED, GRACE, App, Relay
 
@@ -797,7 +797,7 @@ def test_a_commit_whose_answer_was_lost_heals(relay: Relay, method: str) -> None
     app = relay.app()
     if method != "bind":
         app.registered()
-    relay.manager._store = CommitsWithoutAnAnswer(relay.house.store, method)
+    relay.manager._slots.store = CommitsWithoutAnAnswer(relay.house.store, method)
     if method == "bind":
         with pytest.raises(DatabaseAway):
             app.register()
@@ -818,7 +818,7 @@ def test_a_lost_claim_of_the_only_request_is_found_by_the_beat(relay: Relay) -> 
     app = relay.app().registered()
     relay.manager.tick()
     request = relay.house.submit(now=relay.clock.wall)
-    relay.manager._store = CommitsWithoutAnAnswer(relay.house.store, "claim_next")
+    relay.manager._slots.store = CommitsWithoutAnAnswer(relay.house.store, "claim_next")
     relay.wait(1)
     assert (relay.house.status(request), app.requests()) == ("processing", [])
     relay.wait(1)
