@@ -83,6 +83,11 @@ class Browser:
         answer = self._send("GET", path)
         return answer.status_code, answer.text
 
+    def download(self, path: str) -> tuple[int, bytes]:
+        """Return the status and bytes of a file."""
+        answer = self._send("GET", path)
+        return answer.status_code, answer.content
+
     def _csrf(self, path: str) -> str:
         status, text = self.page(path)
         found = CSRF_META.search(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from scenarios import refusing, serving
+from scenarios import carrying, refusing, serving
 from scenarios.stage import Stage
 
 
@@ -29,6 +29,9 @@ SCENARIOS = (
     Scenario("Single request", "The result comes within 5 seconds", serving.single_request),
     Scenario("Three at once", "From 3 tabs: all 3 results, one at a time, in order", serving.three_at_once),
     Scenario("Ten at once", "All 10 results, one at a time, in order", serving.ten_at_once),
+    Scenario(
+        "Files both ways", "Audio, video and files reach the app and come back unchanged", carrying.files_both_ways
+    ),
     Scenario(
         "Disconnection and return",
         "Refused while disconnected, answered after the return",

@@ -22,7 +22,7 @@ Start = Callable[..., Program]
 
 PLAY_SECONDS = 150.0
 NEXT_COMMAND = re.compile(r'python mock_app\.py --host (\S+) --spaces "(TestSpace_\d+)" --verbose')
-REPORTED = ("~500 ms", "~100 ms", "1-5 s", "1.7-5.7 s", "QA lead", "Development lead", "12 passed, 0 failed")
+REPORTED = ("~500 ms", "~100 ms", "1-5 s", "1.7-5.7 s", "QA lead", "Development lead", "13 passed, 0 failed")
 HEADINGS = (
     "Test environment",
     "Pre-test checklist",
@@ -53,7 +53,7 @@ def test_all_scenarios_pass(mode: str, program: Start, tmp_path: Path) -> None:
         played = play(program, site, "--report", str(report))
         status = played.wait_exit(PLAY_SECONDS)
         assert status == 0, f"{played.output()}\n--- the site:\n{site.output()}"
-        assert "12 passed, 0 failed" in played.output()
+        assert "13 passed, 0 failed" in played.output()
         assert left_behind(site) == []
         assert "Traceback" not in site.output()
         text = report.read_text(encoding="utf-8")
