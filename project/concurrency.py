@@ -17,7 +17,6 @@ Both production servers would read what is left of a refused body for ever; here
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
@@ -25,7 +24,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -97,45 +96,51 @@ def give_way() -> None:
     time.sleep(0)
 
 
-def read_within(read: Callable[[int], bytes], size: int, seconds: float, environ: dict[str, Any]) -> bytes:
-    """Return ``read(size)``, from a body of the request ``environ``.
+def read_within(body: Any, size: int, seconds: float, environ: dict[str, Any]) -> bytes:
+    """Return ``body.read(size)``, ``body`` being that of the request ``environ``; fewer bytes only at its end.
 
     Raises :class:`TimeoutError` when that takes longer than ``seconds``.
     """
-    with _time_limit(seconds, environ):
-        return read(size)
-
-
-@contextlib.contextmanager
-def _time_limit(seconds: float, environ: dict[str, Any]) -> Iterator[None]:
+    data: bytes
     if _mode == "eventlet":
         import eventlet
 
         with eventlet.Timeout(seconds, TimeoutError()):
-            yield
+            data = body.read(size)
     elif _mode == "gevent":
         import gevent
 
         with gevent.Timeout(seconds, TimeoutError()):
-            yield
+            data = body.read(size)
     else:
-        connection: socket.socket | None = environ.get("werkzeug.socket")
-        before = connection.gettimeout() if connection else None
-        if connection:
-            connection.settimeout(seconds)
-        try:
-            yield
-        finally:
-            if connection:
-                connection.settimeout(before)
+        data = _read_by_socket_timeout(body, size, seconds, environ.get("werkzeug.socket"))
+    return data
 
 
-def _drained(read: Callable[[int], bytes]) -> bool:
+def _read_by_socket_timeout(body: Any, size: int, seconds: float, connection: socket.socket | None) -> bytes:
+    """Read in steps of what is there, since a socket's timeout starts anew with each."""
+    if connection is None:
+        return bytes(body.read(size))
+    read, before = getattr(body, "read1", body.read), connection.gettimeout()
+    deadline, data = time.monotonic() + seconds, b""
+    try:
+        while len(data) < size:
+            connection.settimeout(max(0.001, deadline - time.monotonic()))
+            step = read(size - len(data))
+            if not step:
+                break
+            data += step
+    finally:
+        connection.settimeout(before)
+    return data
+
+
+def _drained(body: Any) -> bool:
     """Read and drop what is left of a body, for a while; say whether that was all of it."""
     deadline = time.monotonic() + DRAIN_SECONDS
     try:
         while (left := deadline - time.monotonic()) > 0:
-            if not read_within(read, 65_536, left, {}):
+            if not read_within(body, 65_536, left, {}):
                 return True
             give_way()
     except (OSError, ValueError):
@@ -215,11 +220,10 @@ class Server:
                 environ: dict[str, Any] = super().get_environ()
                 body = environ["wsgi.input"]
                 body.discard = lambda: self._discard(body)
-                environ["wsgi.input_terminated"] = body.chunked_input
                 return environ
 
             def _discard(self, body: wsgi.Input) -> None:
-                if not _drained(body.read):
+                if not _drained(body):
                     self.close_connection = 1
 
         server = eventlet.spawn(
@@ -246,7 +250,7 @@ class Server:
             def _discard(self) -> None:
                 # Whoever still waits for leave to send has nothing under way.
                 if self.is_left() and not self._chunked_input_error and self.socket is None:
-                    _drained(self.read)
+                    _drained(self)
 
             def is_left(self) -> bool:
                 return bool(self.chunk_length if self.chunked_input else self.position < (self.content_length or 0))

@@ -25,11 +25,16 @@ UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may arrive: files for these ``fields``, so many, and so many bytes together."""
+    """What may arrive: files for these ``fields``, so many, and so many bytes together.
+
+    ``count_before`` and ``bytes_before`` are what came earlier and counts too.
+    """
 
     fields: frozenset[str]
     count: int
     bytes: int
+    count_before: int = 0
+    bytes_before: int = 0
 
 
 class Arrival:
@@ -83,7 +88,7 @@ class Reception:
     def __init__(self, storage: Storage, allowance: Allowance) -> None:
         self._storage = storage
         self._allowance = allowance
-        self._left = allowance.bytes
+        self._left = allowance.bytes - allowance.bytes_before
         self._begun: list[Callable[[], None]] = []
         self.files: list[NewFile] = []
 
@@ -94,7 +99,7 @@ class Reception:
         """
         if field is not None:
             self._check_field(field)
-        if len(self._begun) >= self._allowance.count:
+        if self._allowance.count_before + len(self._begun) >= self._allowance.count:
             raise Invalid.field(field or "file", f"at most {self._allowance.count} files are taken")
         key = secrets.token_hex(16)
         file = NewFile(key, clean_name(name), file_types.UNKNOWN, 0, "", field)

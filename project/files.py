@@ -59,7 +59,7 @@ class Files:
             count, size = file_rows.uploaded(connection, attempt["request_id"], attempt_id)
         if attempt["ended_at"] is not None and attempt["ended_at"] + self._grace < now:
             raise link_over()
-        allowance = Allowance(frozenset(), max(0, RESULT_FILES - count), max(0, self._upload_bytes - size))
+        allowance = Allowance(frozenset(), RESULT_FILES, self._upload_bytes, count, size)
         return attempt, Reception(self._storage, allowance)
 
     def keep_uploads(self, attempt: RowMapping, reception: Reception, now: float) -> None:

@@ -25,7 +25,7 @@ def files_both_ways(stage: Stage) -> None:
     sent = {
         "a sound.wav": ("audio", _sound()),
         "a video.webm": ("video", VIDEO + secrets.token_bytes(1_000)),
-        "ein Bild – 画像.gif": ("file", PICTURE),
+        "ein Bild, 画像.gif": ("file", PICTURE),
         "large.bin": ("file", secrets.token_bytes(LARGE)),
     }
     prompt = f"Files {secrets.token_hex(4)}"

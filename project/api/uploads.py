@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from flask import request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import ClientDisconnected, LengthRequired, RequestEntityTooLarge
+from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
@@ -79,10 +79,12 @@ class _Form:
 
     def take(self, event: Any) -> None:
         """Take one event of the decoder."""
+        if isinstance(event, Field | File) and not event.name:
+            raise BadRequest("A part of the form has no name.")
         if isinstance(event, Field):
-            self._name, self._text, self._chosen = event.name or "", bytearray(), None
+            self._name, self._text, self._chosen = event.name, bytearray(), None
         elif isinstance(event, File):
-            self._name, self._chosen = event.name or "", event
+            self._name, self._chosen = event.name, event
             if event.filename:
                 self._start(event)
         elif isinstance(event, Data):
@@ -135,20 +137,51 @@ def chunks(limit: int, stall: float) -> Iterator[bytes]:
     """Yield the body piece by piece, letting others run in between.
 
     Raises :class:`TooLarge` for more than ``limit`` bytes (at once when they are announced), :class:`BadRequest`
-    when the sender leaves, :class:`UploadStalled` when a piece takes more than ``stall`` seconds, and
-    :class:`werkzeug.exceptions.LengthRequired` without a length.
+    when it ends before its announced length, :class:`UploadStalled` when a piece takes more than ``stall``
+    seconds, and :class:`werkzeug.exceptions.LengthRequired` without a length.
     """
-    if request.content_length is None and not request.environ.get("wsgi.input_terminated"):
-        raise LengthRequired
-    request.max_content_length = limit
+    body, left = request.environ["wsgi.input"], _announced()
+    _check_size(left or 0, limit)
+    received = 0
+    while left != 0:
+        chunk = _next(body, CHUNK if left is None else min(CHUNK, left), stall)
+        if not chunk and left is None:
+            return
+        if not chunk:
+            raise _cut_off()
+        received += len(chunk)
+        _check_size(received, limit)
+        left = None if left is None else left - len(chunk)
+        yield chunk
+        give_way()
+
+
+def _announced() -> int | None:
+    """Return the length of the body, or None when it comes in chunks and says itself where it ends (RFC 9112, 6.3)."""
+    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+        return None
+    length = request.environ.get("CONTENT_LENGTH", "")
+    if not length:
+        raise LengthRequired("Say how long the upload is (Content-Length), or send it in chunks.")
+    if not (length.isascii() and length.isdigit()):
+        raise BadRequest("Content-Length is not a number.")
+    return int(length)
+
+
+def _next(body: Any, size: int, stall: float) -> bytes:
+    # Not request.stream: it takes an early end for the end, and a stall for a sender that has left.
     try:
-        stream = request.stream
-        while chunk := read_within(stream.read, CHUNK, stall, request.environ):
-            yield chunk
-            give_way()
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"The upload is larger than {limit / 1e6:g} MB.") from error
+        return read_within(body, size, stall, request.environ)
     except TimeoutError as error:
         raise UploadStalled from error
-    except (ClientDisconnected, OSError) as error:
-        raise BadRequest("The upload ended before all of it had come.") from error
+    except (OSError, ValueError) as error:
+        raise _cut_off() from error
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TooLarge(f"The upload is larger than {limit / 1e6:g} MB.")
+
+
+def _cut_off() -> BadRequest:
+    return BadRequest("The upload ended before all of it had come.")

@@ -39,7 +39,7 @@ def connect_code(host: str, name: str, inputs: Sequence[str]) -> str:
     typed = [f"{kind}: Path" if alone else f"{kind}: Path | None" for kind in kinds if kind != "file"]
     typed += ["files: list[Path]"] if "file" in kinds else []
     given = ["files" if kind == "file" and alone else "*files" if kind == "file" else kind for kind in kinds]
-    result = given[0] if alone and kinds else f"[file for file in ({', '.join(given)},) if file]"
+    result = given[0] if alone and kinds else f"[file for file in ({', '.join(given)}) if file]"
     return CONNECT.format(
         imports="from pathlib import Path\n" if kinds else "",
         host=host,
