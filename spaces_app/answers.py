@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+from spaces_app.binding import Handler, MissingInput, call
+from spaces_app.media import Media, is_content
 from spaces_app.request import NoAnswer, Request
+from spaces_app.transfer import TransferError
 
-Handler = Callable[..., Any]
 Answer = dict[str, Any]
+Send = Callable[[Media], dict[str, Any]]
 
-PROMPT_NAMES = frozenset({"prompt", "text"})
 MAX_MESSAGE = 2_000
 KILOBYTE = 1_000
 
@@ -21,50 +23,29 @@ logger = logging.getLogger(__name__)
 
 
 def compute(handler: Handler, request: Request) -> Answer | None:
-    """Run ``handler`` for ``request`` and return the answer; ``None`` when it wants to send nothing."""
+    """Run ``handler`` for ``request``, send its files, and return the answer; ``None`` when it sends nothing."""
     if request.cancelled.is_set():
         return failed("Cancelled before it began.")
     try:
-        return completed(handler(argument_for(handler, request)))
+        return completed(call(handler, request), request.send)
     except NoAnswer:
         return None
+    except (MissingInput, TransferError) as error:
+        logger.warning("A request of %s failed: %r", request.space_name, str(error))
+        return failed(request.without_links(str(error)))
     except Exception as error:
-        logger.exception("The handler of %s failed", request.space_name)
-        return failed(str(error) or type(error).__name__)
+        trace = request.without_links(traceback.format_exc())
+        logger.error("The handler of %s failed\n%s", request.space_name, trace)
+        return failed(request.without_links(str(error)) or type(error).__name__)
 
 
-def argument_for(handler: Handler, request: Request) -> Request | str:
-    """Return what ``handler`` takes: the prompt or the whole request."""
-    return request.prompt if takes_prompt(handler) else request
+def completed(value: object, send: Send) -> Answer:
+    """Read what a handler returned: text, an object, a file, or a list of these and of parts.
 
-
-def takes_prompt(handler: Handler) -> bool:
-    """Return whether the first parameter of ``handler`` is a ``str`` or called ``prompt``.
-
-    Raises :class:`TypeError` when it has no parameter.
+    Raises :class:`TypeError` or :class:`ValueError` when that cannot be sent as JSON, and
+    :class:`TransferError` when a file cannot be sent.
     """
-    parameters = list(inspect.signature(handler).parameters.values())
-    if not parameters:
-        raise TypeError("a handler takes one argument: a Request, or the prompt as a str")
-    first = parameters[0]
-    if first.annotation is not inspect.Parameter.empty:
-        return first.annotation in (str, "str")
-    return first.name in PROMPT_NAMES
-
-
-def completed(value: object) -> Answer:
-    """Read what a handler returned: text, an object, or a list of parts.
-
-    Raises :class:`TypeError` or :class:`ValueError` when that cannot be sent as JSON.
-    """
-    if isinstance(value, str):
-        result: dict[str, Any] = {"parts": [_part(value)]}
-    elif isinstance(value, dict):
-        result = value
-    elif isinstance(value, list):
-        result = {"parts": [_part(part) for part in value]}
-    else:
-        raise TypeError(f"The handler returned {type(value).__name__}, not text, an object or a list of parts.")
+    result = _with_files_sent(value, send) if isinstance(value, dict) else {"parts": _parts(value, send)}
     json.dumps(result, allow_nan=False)
     return {"status": "completed", "result": result}
 
@@ -87,8 +68,27 @@ def size_in_kb(answer: Answer) -> float:
 
 def too_large(size_kb: float) -> Answer:
     """Return the failure that stands in for a result that the site does not take."""
-    return failed(f"The result is too large for the site: {size_kb:.0f} kilobytes.")
+    message = f"The result is too large for the site: {size_kb:.0f} kilobytes."
+    return failed(f"{message} Large results go as files: the app's function returns a Path or bytes.")
 
 
-def _part(value: object) -> object:
-    return {"type": "text", "text": value} if isinstance(value, str) else value
+def _with_files_sent(result: dict[str, Any], send: Send) -> dict[str, Any]:
+    parts = result.get("parts")
+    return {**result, "parts": _parts(parts, send)} if isinstance(parts, list) else result
+
+
+def _parts(value: object, send: Send) -> list[object]:
+    return [_part(one, send) for one in value] if isinstance(value, (list, tuple)) else [_part(value, send)]
+
+
+def _part(value: object, send: Send) -> object:
+    if isinstance(value, str):
+        return {"type": "text", "text": value}
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, Media):
+        return send(value)
+    if is_content(value):
+        return send(Media(value))  # type: ignore[arg-type]
+    kind = type(value).__name__
+    raise TypeError(f"The handler returned {kind}, not text, an object, a file, or a list of these.")

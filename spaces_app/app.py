@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from spaces_app.answers import Handler, takes_prompt
+from spaces_app.binding import Handler, check
 from spaces_app.ended import Ended
 from spaces_app.link import Link, site_address
 from spaces_app.loop import Identity, Loop
@@ -49,8 +49,15 @@ class App:
     def space(self, name: str) -> Callable[[H], H]:
         """Decorate the handler of the space ``name``.
 
-        The handler takes a :class:`spaces_app.Request`, or only the prompt when its parameter is a ``str`` or is
-        called ``prompt``. It returns text, an object, or a list of parts; an exception reports a failure.
+        The handler's parameters say what it takes: ``prompt`` or ``text`` (a ``str``), ``audio``, ``video``, ``file``
+        (a ``pathlib.Path``), ``files`` (a list of them), ``parameters`` (a ``dict``), ``request``; or a single one,
+        which gets the prompt when it is a ``str`` and the :class:`spaces_app.Request` otherwise. A file without a
+        default is required, unless it may be ``None``.
+
+        It returns text, an object, a file (a ``pathlib.Path``, bytes, an open file or a :class:`spaces_app.Media`),
+        or a list of these and of parts. An exception reports a failure, with its message for the user.
+
+        Raises :class:`TypeError` when the handler takes nothing, or something that no request has.
         """
 
         def add(handler: H) -> H:
@@ -60,8 +67,8 @@ class App:
         return add
 
     def serve(self, name: str, handler: Handler) -> None:
-        """Serve the space ``name`` with ``handler``. Raises :class:`TypeError` when it takes no argument."""
-        takes_prompt(handler)
+        """Serve the space ``name`` with ``handler``. See :meth:`space` for what it takes, returns and raises."""
+        check(handler)
         self._handlers[name] = handler
 
     def run(self) -> Ended:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from spaces_app.answers import Answer, failed, in_size, size_in_kb, too_large
 from spaces_app.observer import Observer
 from spaces_app.outbox import Kept, Outbox
+from spaces_app.pace import Pace
 from spaces_app.request import Request
 from spaces_app.served import Served
 
@@ -40,6 +41,7 @@ class Desk:
         self._wire = wire
         self._observer = observer
         self._outbox = Outbox()
+        self._pace = Pace()
         self._in_hand: dict[str, Request] = {}
         self._cancelled: OrderedDict[str, None] = OrderedDict()
 
@@ -53,8 +55,8 @@ class Desk:
         self._wire.post(partial(self._on_done, served, request, answer))
 
     def progress(self, request: Request, value: float | None, message: str | None) -> None:
-        """Send progress of a request in hand, if connected. Callable from any thread."""
-        self._wire.post(partial(self._send_progress, request, value, message))
+        """Send progress of a request in hand, if connected and not too often. Callable from any thread."""
+        self._wire.post(partial(self._on_progress, request, value, message))
 
     def take(self, served: Served, body: dict[str, Any], queue_size: int) -> None:
         """Take a request in. Raises :class:`ValueError` when it cannot be answered."""
@@ -84,7 +86,8 @@ class Desk:
         return [*claims, *self._outbox.claims(space)][:MAX_CLAIMS]
 
     def send_due(self, now: float, spaces: Collection[str]) -> None:
-        """Send the results that are due for the registered ``spaces``."""
+        """Send the results that are due for the registered ``spaces``, and the progress that waited."""
+        self._send_progress(now)
         for kept in self._outbox.due(now, spaces):
             if self._wire.emit("inference_result", kept.body, partial(self._ack, kept.request_id, kept.attempt_id)):
                 self._observer.on_sent(kept)
@@ -101,9 +104,10 @@ class Desk:
                 request.cancelled.set()
 
     def close(self) -> None:
-        """Tell all handlers that nobody waits any more."""
+        """Tell all handlers that nobody waits any more, and delete their files."""
         for request in self._in_hand.values():
             request.cancelled.set()
+            request.close()
 
     def _begin(self, served: Served, request: Request) -> None:
         if request.attempt_id in self._cancelled:
@@ -114,18 +118,18 @@ class Desk:
     def _adopt_running(self, request: Request) -> bool:
         """Let a computation of the same request, begun for an earlier attempt, answer the new one."""
         for attempt_id, running in self._in_hand.items():
-            if running.id == request.id and not running.cancelled.heeded:
-                running.cancelled.clear()
-                running.attempt_id, running.attempt = request.attempt_id, request.attempt
+            if running.id == request.id and running.reusable:
+                running.renew(request)
                 self._in_hand[request.attempt_id] = self._in_hand.pop(attempt_id)
                 return True
         return False
 
     def _on_done(self, served: Served, request: Request, answer: Answer | None) -> None:
         self._in_hand.pop(request.attempt_id, None)
+        self._pace.forget(request.id)
         if answer is None or served.refusal:
             return
-        seconds, reusable = time.monotonic() - request.received, not request.cancelled.heeded
+        seconds, reusable = time.monotonic() - request.received, request.reusable
         answer = in_size(answer, served.event_kb - ENVELOPE_KB)
         self._outbox.keep(Kept(request.id, request.attempt_id, served.name, answer, seconds, reusable))
 
@@ -149,7 +153,11 @@ class Desk:
             Kept(kept.request_id, kept.attempt_id, kept.space, answer, kept.seconds, reusable=False, substitute=True)
         )
 
-    def _send_progress(self, request: Request, value: float | None, message: str | None) -> None:
-        if request.attempt_id in self._in_hand:
+    def _on_progress(self, request: Request, value: float | None, message: str | None) -> None:
+        self._pace.put((request, value, message))
+        self._send_progress(time.monotonic())
+
+    def _send_progress(self, now: float) -> None:
+        for request, value, message in self._pace.due(now, self._in_hand):
             ids = {"request_id": request.id, "attempt_id": request.attempt_id}
             self._wire.emit("inference_progress", ids | {"value": value, "message": message})

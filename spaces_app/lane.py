@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from spaces_app.answers import Answer, Handler, compute
+from spaces_app.answers import Answer, compute
+from spaces_app.binding import Handler
 from spaces_app.request import Request
 
 Done = Callable[[Request, Answer | None], None]
@@ -33,4 +34,8 @@ class Lane:
 
     def _run(self) -> None:
         for request in iter(self._waiting.get, None):
-            self._done(request, compute(self._handler, request))
+            try:
+                answer = compute(self._handler, request)
+            finally:
+                request.close()
+            self._done(request, answer)

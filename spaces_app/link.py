@@ -25,6 +25,10 @@ PASSING_CODES = frozenset({"shutting_down", "database_away", "retry_later", "rat
 PASSING_WORDS = re.compile(r"restart|shutting down|try again", re.IGNORECASE)
 
 logger = logging.getLogger(__name__)
+#: The libraries print whole packets below this level, with tokens and signed addresses in them.
+packets = logging.getLogger(f"{__name__}.packets")
+packets.setLevel(logging.WARNING)
+
 Ack = Callable[[dict[str, Any]], None]
 
 
@@ -72,8 +76,8 @@ class Link:
             reconnection=False,
             handle_sigint=False,
             request_timeout=REQUEST_SECONDS,
-            logger=logger,
-            engineio_logger=logger,
+            logger=packets,
+            engineio_logger=packets,
         )
         self._listen()
 

@@ -13,8 +13,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
-from spaces_app.answers import Handler
 from spaces_app.backoff import Backoff
+from spaces_app.binding import Handler
 from spaces_app.desk import Desk
 from spaces_app.ended import Ended, Refusal
 from spaces_app.link import PASSING_CODES, Ack, Link

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from spaces_app.answers import Answer, Handler
+from spaces_app.answers import Answer
+from spaces_app.binding import Handler
 from spaces_app.ended import Refusal
 from spaces_app.lane import Lane
 from spaces_app.request import Request

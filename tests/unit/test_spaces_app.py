@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import logging
 import stat
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from spaces_app import App, NoAnswer, Observer, Request
-from spaces_app.answers import compute, in_size, takes_prompt
+from spaces_app import App, Media, NoAnswer, Observer, Request, TransferError
+from spaces_app.answers import compute, in_size
 from spaces_app.backoff import CAP, Backoff
 from spaces_app.credentials import CredentialsError, find_common_token, find_token, save_token, site_key
 from spaces_app.desk import Desk
-from spaces_app.link import describe, is_passing, site_address
+from spaces_app.link import Link, describe, is_passing, site_address
 from spaces_app.outbox import ACK_SECONDS, FINAL, Kept, Outbox
+from spaces_app.pace import PAUSE_SECONDS
 from spaces_app.served import Served
 
 HOST = "http://localhost:5001"
@@ -250,6 +253,7 @@ class TestDesk:
         (sent,) = table.sent_now()
         assert sent["status"] == "failed"
         assert "too large" in sent["error"]
+        assert "go as files" in sent["error"]
 
     def test_progress_is_sent_only_while_the_request_is_in_hand(self, table: DeskTable) -> None:
         table.take()
@@ -259,6 +263,41 @@ class TestDesk:
         request.progress(0.9, "too late")
         body = {"request_id": "r1", "attempt_id": "a1", "value": 0.5, "message": "half"}
         assert [sent for event, sent in table.wire.sent if event == "inference_progress"] == [body]
+
+    def test_progress_in_quick_succession_is_thinned_out_and_its_newest_is_sent(self, table: DeskTable) -> None:
+        table.take()
+        for number in range(50):
+            table.lane.lined_up[0].progress(number / 100, "")
+        sent = table.sent_now(time.monotonic() + PAUSE_SECONDS)
+        assert sent[-1]["value"] == 0.49
+        assert len(table.wire.sent) < 20
+        assert table.sent_now(time.monotonic() + 2 * PAUSE_SECONDS) == []
+
+    def test_a_computation_that_goes_on_as_a_later_attempt_has_that_one_s_links(self, table: DeskTable) -> None:
+        first, second = ({"url": f"http://x/{number}?signature=y"} for number in (1, 2))
+        table.take(files=[first], upload=first)
+        table.take(attempt_id="a2", attempt=2, redelivered=True, files=[second], upload=second)
+        (running,) = table.lane.lined_up
+        assert running.files[0].url == second["url"]
+        assert running._site_files.upload_url == second["url"]
+
+    def test_an_answer_that_lacks_a_file_is_for_its_attempt_only(self, table: DeskTable) -> None:
+        table.take()
+        running = table.lane.lined_up[0]
+        with pytest.raises(TransferError):
+            running.send(Media(b"x"))
+        running.close()
+        table.take(attempt_id="a2", attempt=2, redelivered=True)
+        assert len(table.lane.lined_up) == 2, "the later attempt is given the failure of the earlier"
+        table.finish(0)
+        table.take(attempt_id="a3", attempt=3, redelivered=True)
+        assert [claim["attempt_id"] for claim in table.desk.claims("cats")] == ["a3", "a1"]
+
+    def test_at_stop_the_files_of_what_runs_are_deleted(self, table: DeskTable) -> None:
+        table.take()
+        folder = table.lane.lined_up[0].folder
+        table.desk.close()
+        assert not folder.exists()
 
     def test_a_dropped_space_cancels_what_runs(self, table: DeskTable) -> None:
         table.take()
@@ -279,9 +318,8 @@ def by_request(request: Request) -> str:
 
 
 class TestHandlers:
-    @pytest.mark.parametrize(("handler", "expected"), [(by_annotation, True), (by_name, True), (by_request, False)])
-    def test_the_signature_decides_what_a_handler_gets(self, handler: Callable[..., Any], expected: bool) -> None:
-        assert takes_prompt(handler) is expected
+    @pytest.mark.parametrize("handler", [by_annotation, by_name, by_request])
+    def test_the_signature_decides_what_a_handler_gets(self, handler: Callable[..., Any]) -> None:
         answer = compute(handler, Request.from_wire(wire_body()))
         assert answer == {"status": "completed", "result": {"parts": [{"type": "text", "text": "hello"}]}}
 
@@ -331,12 +369,20 @@ class TestHandlers:
 class TestRequest:
     def test_it_reads_the_wire(self) -> None:
         fields = {"attempt": 2, "redelivered": True, "deadline_at": "2030-01-01T00:00:00.000Z", "username": "ann"}
-        request = Request.from_wire(wire_body(**fields, files=[{"name": "a.png"}]))
+        link = {"field": "audio", "name": "a.wav", "size": 5, "sha256": "AB", "url": "http://x/?signature=y"}
+        request = Request.from_wire(wire_body(**fields, files=[link, {"name": "no address"}, "nonsense"]))
         assert (request.prompt, request.parameters) == ("hello", {"k": 1})
         assert (request.attempt, request.redelivered) == (2, True)
         assert request.deadline_at
         assert request.deadline_at.isoformat() == "2030-01-01T00:00:00+00:00"
-        assert request.files == [{"name": "a.png"}]
+        (file,) = request.files
+        assert (file.field, file.name, file.size, file.sha256) == ("audio", "a.wav", 5, "ab")
+        assert request.audio is file
+        assert (request.video, request.file) == (None, None)
+
+    @pytest.mark.parametrize("files", [None, "nonsense", 5, [None, 5, {"url": 5}]])
+    def test_strange_files_are_no_files(self, files: object) -> None:
+        assert Request.from_wire(wire_body(files=files, upload="nonsense", timeout_seconds="soon")).files == []
 
     @pytest.mark.parametrize("missing", ["request_id", "attempt_id", "space_name"])
     def test_without_its_ids_it_is_refused(self, missing: str) -> None:
@@ -358,6 +404,15 @@ class TestAddresses:
         outer = RuntimeError("Connection error")
         outer.__context__ = ConnectionRefusedError(111, "refused")
         assert describe(outer, HOST) == f"Connection refused: no site answers at {HOST}"
+
+
+class TestLogs:
+    def test_the_libraries_print_no_packets_with_tokens_in_them(self, caplog: pytest.LogCaptureFixture) -> None:
+        with caplog.at_level(logging.DEBUG):
+            library = Link(HOST, "spaces_secret", Observer())._sio  # type: ignore[arg-type]
+            for log in (library.logger, library.eio.logger):
+                assert not log.isEnabledFor(logging.INFO)
+                assert log.isEnabledFor(logging.WARNING)
 
 
 class TestRefusedConnections:
