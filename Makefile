@@ -9,6 +9,7 @@ TEST_PROCESSES ?= 3
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-to-run
 DEV_STAMP := .venv/.ready-to-test
+EXAMPLES := $(wildcard examples/*-requirements.txt)
 JS := examples/javascript
 JS_STAMP := $(JS)/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
@@ -63,9 +64,10 @@ $(RUN_STAMP): requirements.txt | $(BIN)/python
 	@$(PIP) --requirement requirements.txt
 	@touch $@
 
-$(DEV_STAMP): requirements-dev.txt requirements.txt | $(BIN)/python
-	@echo "Installing what the site and its tests need (a minute or two, once) ..."
+$(DEV_STAMP): requirements-dev.txt requirements.txt $(EXAMPLES) | $(BIN)/python
+	@echo "Installing what the site, the examples and the tests need (a few minutes, once) ..."
 	@$(PIP) --requirement requirements-dev.txt
+	@$(PIP) --no-deps --requirement examples/ocr-requirements.txt
 	@touch $(RUN_STAMP) $@
 
 js:
