@@ -44,8 +44,19 @@ def file_response(files: Files, row: Any, *, download: bool) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.content_length = row["size"]
     response.set_etag(row["sha256"])
-    response.make_conditional(request.environ, accept_ranges=True, complete_length=row["size"])
+    try:
+        response.make_conditional(_with_one_range(), accept_ranges=True, complete_length=row["size"])
+    except BaseException:
+        response.close()
+        raise
     return response
+
+
+def _with_one_range() -> dict[str, Any]:
+    """Return the environment without a range that is not understood: then the whole is sent (RFC 9110, 14.2)."""
+    asked = request.range
+    known = asked is not None and asked.units == "bytes" and len(asked.ranges) == 1
+    return {name: value for name, value in request.environ.items() if known or name != "HTTP_RANGE"}
 
 
 def disposition(kind: str, name: str) -> str:
