@@ -7,13 +7,16 @@ import os
 from pathlib import Path
 from typing import Any, TextIO
 
+from scenarios.admin import ALL_INPUTS
 from scenarios.browser import Browser, SiteProblem
 
 SPACE = "demo"
 TITLE = "Demo: an app that pretends to think"
 DESCRIPTION = """\
-Send a prompt: it goes to a **mock app** on this computer, which takes one to three seconds and answers.
+Send a prompt, or a sound, a video, any files: they go to a **mock app** on this computer,
+which takes one to three seconds and answers.
 
+- Record yourself, and hear what comes back: *every file comes back as it was*.
 - Send several: they wait in the queue and are answered *one at a time, in order*.
 - Stop the demo, start only the site: this page says `✗ Not connected`.
 - Put your own model in the app's place: open **Connect an app** on this page.
@@ -70,7 +73,7 @@ def ensure_space(url: str, token: str) -> None:
     """Make the demo's space unless it is there. Raises :class:`SiteProblem` when the site refuses."""
     if space_object(url, token):
         return
-    body = {"name": SPACE, "title": TITLE, "description": DESCRIPTION}
+    body = {"name": SPACE, "title": TITLE, "description": DESCRIPTION, "inputs": ALL_INPUTS}
     made = Browser(url, token).api("POST", "spaces", json=body)
     if made.status != 201:
         raise SiteProblem(f"The site made no space: {made.message}")

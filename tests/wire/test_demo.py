@@ -33,6 +33,7 @@ def test_the_printed_account_gets_an_answer_and_ctrl_c_ends_it(program: Start, t
     assert f"http://localhost:{port}/spaces/demo" in text
 
     person = HttpCaller(f"http://127.0.0.1:{port}").sign_in(*printed_login(text))
+    assert set(person.space("demo")["inputs"].values()) == {True}
     request = person.wait_final(person.submit("demo", "Is anybody there?")["id"])
     assert request["status"] == "completed"
     assert "Is anybody there?" in request["output"][0]["text"]
