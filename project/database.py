@@ -48,9 +48,14 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Yield a connection in a write transaction; commits at the end, rolls back on an exception."""
-        with _away_if_broken(), self._one_writer() as deadline, self.engine.connect() as connection, connection.begin():
+    def write(self, patience: float | None = None) -> Iterator[Connection]:
+        """Yield a connection in a write transaction; commits at the end, rolls back on an exception.
+
+        Raises :class:`DatabaseAway` when others keep writing for longer than ``patience`` seconds
+        (None: :data:`BUSY_SECONDS`).
+        """
+        queue = self._one_writer(patience)
+        with _away_if_broken(), queue as deadline, self.engine.connect() as connection, connection.begin():
             self._begin(connection, deadline)
             yield connection
 
@@ -71,16 +76,17 @@ class Database:
                 raise
 
     @contextmanager
-    def _one_writer(self) -> Iterator[float]:
+    def _one_writer(self, patience: float | None = None) -> Iterator[float]:
         """Queue for the one place that SQLite has for writers; yield until when waiting makes sense.
 
         The limit counts the queue and the database together, so a locked database refuses all at once.
         """
-        deadline = time.monotonic() + BUSY_SECONDS
+        patience = BUSY_SECONDS if patience is None else patience
+        deadline = time.monotonic() + patience
         if not self.is_sqlite:
             yield deadline
             return
-        if not self._lock.acquire(timeout=BUSY_SECONDS):
+        if not self._lock.acquire(timeout=patience):
             raise DatabaseAway(retry_after=1)
         try:
             yield deadline

@@ -28,6 +28,8 @@ RESULT_FILES = 1_000
 #: Seconds for which bytes without a row, or without an end, are left alone: somebody may be at work on them.
 ORPHAN_SECONDS = 3_600.0
 ORPHAN_BATCH = 500
+#: Seconds that a sweep waits for other writers: what time moves in the queue must not wait behind it.
+SWEEP_PATIENCE = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +139,7 @@ class Files:
         """Delete the requests that ended before that time (Unix seconds); return how many."""
         total = 0
         while True:
-            with self._db.write() as connection:
+            with self._db.write(SWEEP_PATIENCE) as connection:
                 count, file_ids = file_rows.drop_expired_requests(connection, before)
             self.forget(file_ids)
             total += count
@@ -146,7 +148,7 @@ class Files:
 
     def sweep(self, now: float) -> None:
         """Delete uploads that no result names, bytes that stopped arriving, and bytes without a row."""
-        with self._db.write() as connection:
+        with self._db.write(SWEEP_PATIENCE) as connection:
             unused = file_rows.drop_unused(connection, now - self._grace - ORPHAN_SECONDS)
         self.forget(unused)
         dropped = self._storage.drop_abandoned(now - ORPHAN_SECONDS)

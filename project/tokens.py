@@ -34,6 +34,8 @@ MAX_ID = 2**31 - 1
 REMEMBERED = 1.0
 #: Seconds between two notes of when a token was last used.
 NOTE_EVERY = 60.0
+#: Seconds that such a note may wait for other writers: the call it is about waits with it.
+NOTE_PATIENCE = 0.1
 
 logger = logging.getLogger(__name__)
 _recent: Recent[tuple[TokenInfo, User]] = Recent(REMEMBERED)
@@ -248,7 +250,7 @@ def _note_use(token_id: int, now: float) -> None:
         Token.id == token_id, or_(Token.last_used_at.is_(None), Token.last_used_at <= now - NOTE_EVERY)
     )
     try:
-        with services().database.write() as connection:
+        with services().database.write(NOTE_PATIENCE) as connection:
             connection.execute(statement.values(last_used_at=now))
     except DatabaseAway:
         logger.warning("Could not note the use of token %d.", token_id)

@@ -149,7 +149,7 @@ class SpaceForm(FlaskForm):
     timeout_seconds = FloatField("Timeout in seconds", [Optional()])
     max_attempts = IntegerField("Attempts", [Optional()])
     queue_length = IntegerField("Queue length", [Optional()])
-    upload_mb = FloatField("Megabytes per request", [Optional()])
+    upload_mb = FloatField("MB per request", [Optional()])
     files = IntegerField("Files per request", [Optional()])
     queue_when_offline = BooleanField(
         "Queue while no app is connected", description="Otherwise a request is refused until an app connects."
