@@ -14,7 +14,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from project import file_rows, file_types
-from project.concurrency import in_real_thread
+from project.concurrency import give_way, in_real_thread
 from project.database import Database
 from project.errors import Invalid, NotFound
 from project.file_links import FileLinks, link_over
@@ -103,6 +103,7 @@ class Files:
         kind = file_types.content_type(content[: file_types.HEAD_BYTES], declared)
         arrival = reception.begin(part.get("name") or part["type"] + file_types.ending(kind), declared)
         arrival.write(content)
+        give_way()
         return {"type": part["type"], "file_id": arrival.finish().id}
 
     # Leaving
