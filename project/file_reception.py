@@ -25,12 +25,12 @@ UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What may arrive: files for these ``fields``, so many, and so many bytes together.
+    """What may arrive: files for these ``fields`` (None: files of a result, which have none), so many, so many bytes.
 
     ``count_before`` and ``bytes_before`` are what came earlier and counts too.
     """
 
-    fields: frozenset[str]
+    fields: frozenset[str] | None
     count: int
     bytes: int
     count_before: int = 0
@@ -97,8 +97,10 @@ class Reception:
 
         Raises :class:`Invalid` naming ``field``, :class:`TooLarge`, or :class:`StorageFull`.
         """
-        if field is not None:
-            self._check_field(field)
+        if self._allowance.fields is None:
+            field = None
+        elif field is not None:
+            self._check_field(field, self._allowance.fields)
         if self._allowance.count_before + len(self._begun) >= self._allowance.count:
             raise Invalid.field(field or "file", f"at most {self._allowance.count} files are taken")
         key = secrets.token_hex(16)
@@ -115,8 +117,8 @@ class Reception:
         known = {name: facts[name] for name in ("name", "content_type", "size", "sha256", "field")}
         self.files.append(NewFile(id=key, **known))
 
-    def _check_field(self, field: str) -> None:
-        if field not in self._allowance.fields:
+    def _check_field(self, field: str, allowed: frozenset[str]) -> None:
+        if field not in allowed:
             raise Invalid.field(field, f"this space takes no {field}")
         if field != "file" and any(file.field == field for file in self.files):
             raise Invalid.field(field, "only one is taken")

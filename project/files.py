@@ -18,7 +18,7 @@ from project.concurrency import give_way, in_real_thread
 from project.database import Database
 from project.errors import Invalid, NotFound
 from project.file_links import FileLinks, link_over
-from project.file_reception import Allowance, Reception
+from project.file_reception import Allowance, Reception, clean_name
 from project.file_rows import NewFile
 from project.file_storage import Storage
 from project.models import PROCESSING
@@ -61,7 +61,7 @@ class Files:
             count, size = file_rows.uploaded(connection, attempt["request_id"], attempt_id)
         if attempt["ended_at"] is not None and attempt["ended_at"] + self._grace < now:
             raise link_over()
-        allowance = Allowance(frozenset(), RESULT_FILES, self._upload_bytes, count, size)
+        allowance = Allowance(None, RESULT_FILES, self._upload_bytes, count, size)
         return attempt, Reception(self._storage, allowance)
 
     def keep_uploads(self, attempt: RowMapping, reception: Reception, now: float) -> None:
@@ -179,5 +179,6 @@ def _with_facts(part: dict[str, Any], known: dict[str, RowMapping], place: int) 
     if row is None:
         raise Invalid.field(f"parts.{place}.file_id", "the request has no such file")
     shown = part["type"] if part["type"] == file_types.family(row["content_type"]) else "file"
-    file = NewFile(row["id"], part.get("name") or row["name"], row["content_type"], row["size"], row["sha256"])
+    name = clean_name(part["name"]) if "name" in part else row["name"]
+    file = NewFile(row["id"], name, row["content_type"], row["size"], row["sha256"])
     return {"type": shown, **file.facts()}

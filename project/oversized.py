@@ -56,6 +56,7 @@ class _Watched:
         self._inner = getattr(ws, "ws", None)  # simple-websocket has one, eventlet's is the socket itself
         if self._inner is not None:
             self._inner.max_message_size = largest
+            _end_at_once(self._inner)
         else:
             self._close = ws.close
             ws.close = self._closing
@@ -77,6 +78,20 @@ class _Watched:
         if close_data and close_data[0] == TOO_BIG:
             self._told(_text(_peek(self._ws.socket)))
         self._close(close_data)
+
+
+def _end_at_once(inner: Any) -> None:
+    """Let simple-websocket end when it refuses a message: it wakes its reader before it says that it is over."""
+    handle = inner._handle_events
+
+    def handle_and_wake() -> bool:
+        goes_on: bool = handle()
+        if not goes_on:
+            inner.connected = False
+            inner.event.set()
+        return goes_on
+
+    inner._handle_events = handle_and_wake
 
 
 def _peek(socket: Any) -> bytes:

@@ -246,7 +246,7 @@ class WebsocketHandler:
         meant = [work for work in works if named and work.request_id == named[1]] or (works if len(works) == 1 else [])
         for work in meant:
             try:
-                self._manager.result(link, work.request_id, work.attempt_id, self._too_large())
+                self._manager.end_and_leave(link, work, self._too_large())
             except DatabaseAway:
                 logger.warning("request %s: the database is away, its result was too large", work.request_id)
 

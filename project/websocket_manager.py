@@ -197,6 +197,17 @@ class WebsocketManager:
         meant = work.attempt_id if work and work.request_id == request_id else None
         return self._refusal(link, request_id, attempt_id or meant)
 
+    def end_and_leave(self, link: AppLink, work: Work, outcome: Outcome) -> None:
+        """End a request for a connection that is about to be cut for what it sent: it is handed nothing more."""
+        cell = self._slots.cells.working_on(link.connection_id, work.request_id, work.attempt_id)
+        if cell is None:
+            return
+        ending = Ending(outcome.status, outcome.code, outcome.message, by_result=True)
+        with self._slots.cells.hold(cell.space_id):
+            change = self._slots.store.end(work.request_id, ending, self._slots.wall(), work.attempt_id)
+            self._slots.tell(cell, change)
+            self._slots.step(cell, app_slot.Disconnected(link.connection_id))
+
     def refuse(self, link: AppLink, request_id: str, attempt_id: str | None) -> str:
         """Say why a result is refused that is for nothing in hand; an app that was told to stop is free again."""
         cell = self._slots.cells.working_on(link.connection_id, request_id, attempt_id)

@@ -47,6 +47,16 @@ def test_nothing_of_it_can_be_changed(changed: dict[str, str]) -> None:
         check(LINKS.download("", FILE, ATTEMPT, DEADLINE), **changed)
 
 
+def test_a_signature_has_one_spelling() -> None:
+    """The last character of 43 in base64 has bits that mean nothing."""
+    url = LINKS.download("", FILE, ATTEMPT, DEADLINE)
+    signature = parts(url)["signature"]
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    for last in alphabet.replace(signature[-1], ""):
+        with pytest.raises(NotFound):
+            check(url, signature=signature[:-1] + last)
+
+
 def test_it_is_good_for_its_file_and_by_its_sites_key_alone() -> None:
     url = LINKS.download("", FILE, ATTEMPT, DEADLINE)
     with pytest.raises(NotFound):

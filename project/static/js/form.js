@@ -5,8 +5,8 @@ import { listen } from "./dropping.js";
 import { recorder } from "./recorder.js";
 import { uploadIn } from "./upload.js";
 
-const CANCELLED = "Upload cancelled. Nothing was sent, and all of it is still here.";
-const BROKEN = "The site cannot be reached. Nothing was sent, and all of it is still here; try again.";
+const CANCELLED = "Upload cancelled. All of it is still here.";
+const BROKEN = "The site cannot be reached. All of it is still here; try again.";
 
 export function spaceForm(page, { path, onSent }) {
   const form = page.querySelector("[data-prompt-form]");

@@ -43,6 +43,8 @@ export async function uploadIn(panel, path, data) {
     const percent = Math.floor(part * 100);
     bar.value = percent;
     text.textContent = percent < 100 ? `Uploading, ${percent} %` : "Uploaded. The site takes it in.";
+    // Too late: what has arrived is a request, and can be cancelled as one.
+    button.hidden = percent >= 100;
     if (Math.floor(percent / QUARTER) === told) return;
     told = Math.floor(percent / QUARTER);
     announce(text.textContent);
