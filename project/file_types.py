@@ -95,6 +95,11 @@ def family(kind: str) -> str:
     return kind.split("/")[0] if kind in INLINE else "file"
 
 
+def read_as(kind: str, shown: str) -> str:
+    """Return the content type when whoever made the file says that it is ``audio`` or ``video``."""
+    return _BY_FAMILY.get(shown, {}).get(kind, kind)
+
+
 def fits(kind: str, field: str) -> bool:
     """Whether a file of this content type may be given in the input ``field``; the input ``file`` takes any."""
     return field == "file" or kind.split("/")[0] == field

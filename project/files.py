@@ -178,7 +178,7 @@ def _with_facts(part: dict[str, Any], known: dict[str, RowMapping], place: int) 
     row = known.get(part["file_id"])
     if row is None:
         raise Invalid.field(f"parts.{place}.file_id", "the request has no such file")
-    shown = part["type"] if part["type"] == file_types.family(row["content_type"]) else "file"
+    kind = file_types.read_as(row["content_type"], part["type"])
     name = clean_name(part["name"]) if "name" in part else row["name"]
-    file = NewFile(row["id"], name, row["content_type"], row["size"], row["sha256"])
-    return {"type": shown, **file.facts()}
+    file = NewFile(row["id"], name, kind, row["size"], row["sha256"])
+    return {"type": part["type"] if part["type"] == file_types.family(kind) else "file", **file.facts()}

@@ -58,10 +58,20 @@ _WORDS = {
         "This address does not take that kind of call.",
         "Go back and use the page's own buttons.",
     ),
+    408: (
+        "It took too long",
+        "The upload came too slowly or stood still. Nothing of it was kept.",
+        "Try again, perhaps with a smaller file or on a better line.",
+    ),
     409: (
         "That does not fit any more",
         "Something has changed in the meantime.",
         "Go back and reload the page.",
+    ),
+    411: (
+        "The length is missing",
+        "What was sent did not say how long it is.",
+        "Use the page's own form.",
     ),
     413: (
         "Too large",
@@ -92,6 +102,11 @@ _WORDS = {
         "Not available right now",
         "The site cannot do this at the moment.",
         "Try again in a moment; nothing was half done.",
+    ),
+    507: (
+        "No room for files",
+        "The disk of this site is nearly full, so it takes no files at the moment.",
+        "Send a prompt without files, or tell an admin of this site.",
     ),
 }
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.apps import start_mock_app
+from tests.browser.media_app import MediaApp
 from tests.browser.visitors import Visitor
 from tests.http_caller import HttpCaller
 from tests.program import Program
@@ -26,6 +27,10 @@ SWITCHES = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A camera and a microphone that need neither hardware nor a yes.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
 ]
 HERE = Path(__file__).parent
 
@@ -89,6 +94,20 @@ def visit(chromium: Browser, site: SiteProcess) -> Iterator[Visit]:
         visitor.context.close()
     for visitor in visitors:
         visitor.check()
+
+
+@pytest.fixture
+def media_app(site: SiteProcess, admin: HttpCaller) -> Iterator[Callable[[str], MediaApp]]:
+    """Connect an app that sends files back to a space."""
+    connected: list[MediaApp] = []
+
+    def connect(space: str) -> MediaApp:
+        connected.append(MediaApp(site.url, admin.make_token(spaces=[space])).serve(space))
+        return connected[-1]
+
+    yield connect
+    for app in connected:
+        app.close()
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.apps import start_mock_app
 from tests.browser.conftest import Visit
+from tests.browser.inspecting import inspect
 from tests.browser.visitors import NARROW, WIDE, Visitor, scrolls_sideways
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
@@ -21,9 +21,17 @@ LONG_WORD = "without_any_place_to_break_" * 5
 DESCRIPTION = f"Some **bold** words, `code` and {LONG_WORD}.\n\n| a | b |\n|---|---|\n| {'cell ' * 20} | 2 |"
 UNKNOWN = "a" * 22
 
-VISITORS = ["/", "/?q=nothing-fits", "/login", "/register", "/spaces/busy", "/spaces/empty"]
+VISITORS = ["/", "/?q=nothing-fits", "/login", "/register", "/spaces/busy", "/spaces/empty", "/spaces/media"]
 PEOPLES = [
-    *["/", "/spaces/busy", "/spaces/empty", "/requests", "/requests?status=timed_out", "/requests/{completed}"],
+    *[
+        "/",
+        "/spaces/busy",
+        "/spaces/empty",
+        "/spaces/media",
+        "/requests",
+        "/requests?status=timed_out",
+        "/requests/{completed}",
+    ],
     *["/requests/{failed}", "/requests/{processing}", "/requests/{queued}", "/account", "/account/delete", "/api/docs"],
 ]
 # User 1 is the admin, user 2 is somebody else.
@@ -33,8 +41,6 @@ ADMINS = [
     *["/admin/users/2/delete", "/admin/tokens", "/spaces/busy", "/-/patterns"],
 ]
 ERRORS = {"/spaces/no-such-space": 404, f"/requests/{UNKNOWN}": 404, "/admin/": 404}
-ONLY_ELSEWHERE = {"runOnly": ["color-contrast", "scrollable-region-focusable"], "resultTypes": ["violations"]}
-BAD = {"serious", "critical"}
 INLINE_SCRIPT = "document.body.append(Object.assign(document.createElement('script'), { text: 'window.ran = true' }))"
 PROMPTS = {
     "completed": "words",
@@ -47,10 +53,11 @@ PROMPTS = {
 
 @pytest.fixture(scope="module")
 def scene(site: SiteProcess, admin: HttpCaller, ann: HttpCaller, tmp_path_factory: Any) -> Iterator[dict[str, str]]:
-    """Fill the site: two spaces, a connected app, and requests of ann in several states (state to id)."""
+    """Fill the site: three spaces, a connected app, and requests of ann in several states (state to id)."""
     folder = tmp_path_factory.mktemp("scene")
     admin.make_space("busy", title=f"Busy {LONG_WORD}", description=DESCRIPTION)
     admin.make_space("empty", allow_app_without_token=True, queue_when_offline=True, owner="ann")
+    admin.make_space("media", queue_when_offline=True, inputs=dict.fromkeys(("prompt", "audio", "video", "file"), True))
     ann.make_token(scopes=("api",), name=LONG_WORD[:90])
     app = start_mock_app(site.url, admin.make_token(spaces=["busy"]), "busy", folder / "app.log", folder / "gate")
     app.wait_for("Registration successful")
@@ -72,7 +79,7 @@ def open_as(chromium: Browser, site: SiteProcess) -> Iterator[OpenAs]:
         visitor = visitors[caller]
         visitor.page.set_viewport_size(WIDE)
         visitor.page.emulate_media(color_scheme="light")
-        inspect(visitor.go(path))
+        look_at(visitor.go(path))
         visitor.check()
 
     yield open_and_inspect
@@ -143,19 +150,8 @@ def test_an_inline_script_is_refused_and_noticed(visit: Visit) -> None:
     wait_until(lambda: any("CSP violation: script-src" in one for one in me.problems), "the violation is noticed")
 
 
-def inspect(page: Page) -> None:
-    """Look at the page as a whole in light and wide, then at what can differ in dark and narrow."""
+def look_at(page: Page) -> None:
+    """Look at the page all round once it is drawn."""
     if page.url.endswith("/api/docs"):
         expect(page.locator(".opblock").first).to_be_visible()
-    assert not serious(Axe().run(page).response), f"light, wide: {page.url}"
-    page.emulate_media(color_scheme="dark")
-    page.set_viewport_size(NARROW)
-    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
-    assert not serious(page.evaluate("options => axe.run(options)", ONLY_ELSEWHERE)), f"dark, narrow: {page.url}"
-    assert not scrolls_sideways(page), f"scrolls sideways: {page.url}"
-
-
-def serious(answer: dict[str, Any]) -> list[str]:
-    """Return what axe found serious or critical, one line each."""
-    bad = [one for one in answer["violations"] if one["impact"] in BAD]
-    return [f"{one['id']}: {', '.join(node['html'] for node in one['nodes'])}" for one in bad]
+    inspect(page)

@@ -88,6 +88,7 @@ def test_by_keyboard_alone(visit: Visit, site: SiteProcess, admin: HttpCaller, s
     expect(me.page.get_by_role("button", name="Sign out")).to_be_visible()
     _press_on(me, "Reached by keys")
     expect(me.page).to_have_url(re.compile(f"/spaces/{space}$"))
+    me.page.wait_for_load_state()  # before its script runs, the form would be sent the plain way
     _tab_to(me, "Prompt")
     me.page.keyboard.type("hold by keys")
     _press_on(me, "Send")

@@ -49,7 +49,7 @@ def test_a_visitor_sees_the_gallery_and_what_to_do_in_a_space(visit: Visit, admi
     me.page.get_by_role("link", name="Open to all eyes").click()
 
     expect(me.page.get_by_label("Prompt")).to_be_disabled()
-    expect(me.page.locator("#form-note")).to_contain_text("Sign in to send a prompt")
+    expect(me.page.locator("#form-note")).to_contain_text("Sign in to send a request")
     me.page.locator("#form-note").get_by_role("link", name="Sign in").click()
     expect(me.page).to_have_url(re.compile(f"/login\\?next=.*{space}"))
     me.go(f"/spaces/{hidden}", 404)

@@ -16,6 +16,7 @@ from project.file_storage import FolderStorage
 from project.files import ORPHAN_SECONDS, Files
 from project.ports import Ending
 from tests.house import NOW, House
+from tests.unit.test_file_types import WEBM
 
 GRACE = 15.0
 ANY = Allowance(frozenset({"file"}), 10, 1_000)
@@ -169,6 +170,19 @@ def test_parts_get_the_facts_of_their_files(house: House, files: Files) -> None:
     assert (read[4]["type"], read[4]["name"], read[4]["content_type"]) == ("image", "image.gif", "image/gif")
     with files.open(read[4]["file_id"]) as kept:
         assert kept.read() == PIXEL
+
+
+def test_a_sound_in_a_container_for_videos_is_a_sound_when_its_app_says_so(house: House, files: Files) -> None:
+    request_id, attempt_id = processing(house, files)
+    webm = upload(files, attempt_id, WEBM)
+    parts = [{"type": kind, "file_id": webm.id} for kind in ("audio", "video", "image", "file")]
+    read = files.completed(request_id, attempt_id, parts, NOW)
+    assert [(part["type"], part["content_type"]) for part in read] == [
+        ("audio", "audio/webm"),
+        ("video", "video/webm"),
+        ("file", "video/webm"),
+        ("file", "video/webm"),
+    ]
 
 
 def test_another_requests_file_cannot_be_named(house: House, files: Files) -> None:

@@ -7,6 +7,9 @@ import io
 import re
 import time
 from dataclasses import replace
+from inspect import signature
+from itertools import combinations
+from pathlib import Path
 
 import pytest
 
@@ -316,6 +319,19 @@ def test_the_form_has_exactly_the_inputs_that_are_on(ann, client, make_space, ki
     assert [kind for kind, words in signs.items() if words in gallery] == list(kinds)
 
 
+def test_every_module_of_a_space_is_asked_for_at_once(ann, make_space):
+    make_space("cats")
+    asked = set(re.findall(r"/static/js/([\w-]+)\.js", page(ann, "/spaces/cats")))
+    folder = Path(__file__).parents[2] / "project" / "static" / "js"
+    found, waiting = set(), ["space"]
+    while waiting:
+        name = waiting.pop()
+        found.add(name)
+        imported = re.findall(r'^import .*?"\./([\w-]+)\.js"', (folder / f"{name}.js").read_text(), re.MULTILINE)
+        waiting += set(imported) - found
+    assert asked == found | {"theme"}
+
+
 def test_the_limits_are_said_before_they_are_hit(ann, make_space):
     make_space("cats", input_file=True, upload_mb=1.5, files=1)
     shown = page(ann, "/spaces/cats")
@@ -403,6 +419,21 @@ def test_an_ended_request_is_sent_once_more_with_its_files(ann, make_space, make
     bob = login("bob")
     form = {"csrf_token": bob.csrf("/")}
     assert bob.post(f"/requests/{request_id}/retry", data=form).status_code == 404
+
+
+@pytest.mark.parametrize("on", [c for n in range(5) for c in combinations(["prompt", "audio", "video", "file"], n)])
+def test_the_program_that_connects_an_app_runs(monkeypatch, on):
+    monkeypatch.setenv("SPACES_TOKEN", "x")
+    served = []
+    monkeypatch.setattr("spaces_app.App.run", lambda app: served.append(app))
+    program = {}
+    code = snippets.connect_code("http://localhost:5001", "cats", on)
+    exec(compile(code, "connect", "exec", dont_inherit=True), program)
+    assert served == [program["app"]]
+    given = {"prompt": "hello", "audio": Path("a"), "video": None, "files": [Path("b")]}
+    taken = {name: given[name] for name in signature(program["answer"]).parameters}
+    assert set(taken) == {"files" if kind == "file" else kind for kind in on or ["prompt"]}
+    assert program["answer"](**taken) == "You said: hello" or "prompt" not in taken
 
 
 def test_the_command_sends_what_the_space_takes():
