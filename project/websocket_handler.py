@@ -243,8 +243,12 @@ class WebsocketHandler:
         if link is None or (head and RESULT_EVENT not in head[:MAX_EVENT_START]):
             return
         named, works = NAMED_REQUEST.search(head), self._manager.all_in_hand(link)
-        meant = [work for work in works if named and work.request_id == named[1]] or (works if len(works) == 1 else [])
-        for work in meant:
+        if named:
+            works = [work for work in works if work.request_id == named[1]]
+        elif len(works) > 1:
+            logger.warning("connection %s: its result was too large, and nothing in it says of which request", connection_id)
+            return
+        for work in works:
             try:
                 self._manager.end_and_leave(link, work, self._too_large())
             except DatabaseAway:
