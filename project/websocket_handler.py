@@ -246,7 +246,7 @@ class WebsocketHandler:
         if named:
             works = [work for work in works if work.request_id == named[1]]
         elif len(works) > 1:
-            logger.warning("connection %s: its result was too large, and nothing in it says of which request", connection_id)
+            logger.warning("connection %s: its result was too large and named no request", connection_id)
             return
         for work in works:
             try:
