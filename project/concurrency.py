@@ -130,6 +130,11 @@ def _read_by_socket_timeout(body: Any, size: int, seconds: float, connection: so
             if not step:
                 break
             data += step
+    except TimeoutError:
+        # This sender is done with. Its file refuses everything after a timeout, but the server still wants its end.
+        connection.shutdown(socket.SHUT_RD)
+        vars(getattr(body, "raw", body)).update(_timeout_occurred=False)
+        raise
     finally:
         connection.settimeout(before)
     return data

@@ -143,6 +143,12 @@ class Reception:
         """How many bytes may still come."""
         return max(0, self._left)
 
+    def recount(self, count_before: int, bytes_before: int) -> None:
+        """Look again at the whole, now that so much came before. Raises :class:`TooLarge`."""
+        size = bytes_before + sum(file.size for file in self.files)
+        if size > self._allowance.bytes or count_before + len(self.files) > self._allowance.count:
+            raise self._too_large("file")
+
     def release(self) -> None:
         """The rows of these files are committed: from now on the bytes belong to them."""
         self._begun.clear()

@@ -65,6 +65,7 @@ _attempt = (
 _uploaded = select(func.count(), func.coalesce(func.sum(files.c.size), 0)).where(
     files.c.attempt_id == bindparam("attempt_id"), files.c.request_id == bindparam("request_id")
 )
+_one_at_a_time = select(attempts.c.attempt_id).where(attempts.c.attempt_id == bindparam("attempt_id")).with_for_update()
 _is_unused = ~files.c.used
 _use = update(files).where(files.c.request_id == bindparam("b_request_id"), _is_unused).values(used=True)
 
@@ -116,6 +117,11 @@ def uploaded(connection: SqlConnection, request_id: str, attempt_id: str) -> tup
     """Return how many files, and how many bytes in all, have been uploaded in an attempt."""
     count, size = connection.execute(_uploaded, {"request_id": request_id, "attempt_id": attempt_id}).one()
     return int(count), int(size)
+
+
+def lock_attempt(connection: SqlConnection, attempt_id: str) -> None:
+    """Let uploads of an attempt be entered one after the other, so that they are counted together."""
+    connection.execute(_one_at_a_time, {"attempt_id": attempt_id})
 
 
 def attempt(connection: SqlConnection, attempt_id: str) -> RowMapping | None:

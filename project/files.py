@@ -65,10 +65,16 @@ class Files:
         return attempt, Reception(self._storage, allowance)
 
     def keep_uploads(self, attempt: RowMapping, reception: Reception, now: float) -> None:
-        """Commit the uploads of an attempt. Raises :class:`NotFound` when its request is gone meanwhile."""
+        """Commit the uploads of an attempt.
+
+        Raises :class:`NotFound` when its request is gone meanwhile, and :class:`TooLarge` when others that came at
+        the same time have used up what the attempt may bring.
+        """
         request_id, attempt_id = attempt["request_id"], attempt["attempt_id"]
         try:
             with self._db.write() as connection:
+                file_rows.lock_attempt(connection, attempt_id)
+                reception.recount(*file_rows.uploaded(connection, request_id, attempt_id))
                 file_rows.add(connection, request_id, reception.files, now, attempt_id=attempt_id)
         except IntegrityError as error:
             raise NotFound("The request of this attempt was deleted.") from error
