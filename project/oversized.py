@@ -8,6 +8,7 @@ eventlet 0.41 and simple-websocket 1.1 (decision 0004).
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 #: Characters of the packet's beginning that are looked at.
 HEAD = 4_096
 PEEK_SECONDS = 1.0
+#: Bytes that a fragment costs beside its content, and how many (and pieces of a frame) a message may have for free.
+FRAGMENT_COST, FRAGMENTS = 64, 10_000
 #: RFC 6455, 7.4.1: "message too big".
 TOO_BIG = 1009
 
@@ -53,6 +56,7 @@ class _Watched:
         self._ws = ws
         self._largest = largest
         self._told = told
+        self._has_told = False
         self._inner = getattr(ws, "ws", None)  # simple-websocket has one, eventlet's is the socket itself
         if self._inner is not None:
             self._inner.max_message_size = largest
@@ -60,6 +64,7 @@ class _Watched:
         else:
             self._close = ws.close
             ws.close = self._closing
+            ws.Message = _bounded(ws, largest, self._told_of_fragments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ws, name)
@@ -75,9 +80,30 @@ class _Watched:
 
     def _closing(self, close_data: tuple[int, str] | None = None) -> None:
         """Look at a frame that eventlet refused by its announced length: none of it has been read yet."""
-        if close_data and close_data[0] == TOO_BIG:
+        if close_data and close_data[0] == TOO_BIG and not self._has_told:
             self._told(_text(_peek(self._ws.socket)))
         self._close(close_data)
+
+    def _told_of_fragments(self, head: bytes) -> None:
+        self._has_told = True
+        self._told(_text(head))
+
+
+def _bounded(ws: Any, largest: int, told: Callable[[bytes], None]) -> type:
+    """Return eventlet's class of a message, bounded as a whole: by itself it bounds each fragment alone."""
+    failed = sys.modules[type(ws).__module__].FailedConnectionError
+
+    class Bounded(ws.Message):
+        size = 0
+
+        def push(self, data: bytes, final: bool = False) -> None:
+            self.size += len(data) + FRAGMENT_COST
+            if self.size > largest + FRAGMENTS * FRAGMENT_COST:
+                told(b"".join(self.data)[:HEAD])
+                raise failed(TOO_BIG, "The message is too long.")
+            super().push(data, final)
+
+    return Bounded
 
 
 def _end_at_once(inner: Any) -> None:

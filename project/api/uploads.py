@@ -158,8 +158,11 @@ def chunks(limit: int, stall: float) -> Iterator[bytes]:
 
 def _announced() -> int | None:
     """Return the length of the body, or None when it comes in chunks and says itself where it ends (RFC 9112, 6.3)."""
-    if "chunked" in request.headers.get("Transfer-Encoding", "").lower():
+    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    if coding == "chunked":
         return None
+    if coding:
+        raise BadRequest("Of transfer codings, only chunked is understood.")
     length = request.environ.get("CONTENT_LENGTH", "")
     if not length:
         raise LengthRequired("Say how long the upload is (Content-Length), or send it in chunks.")

@@ -139,12 +139,16 @@ def test_an_event_over_the_limit_is_too_large(admin: HttpCaller, space: str, con
     app = connect(Never)
     request_id = admin.submit(space, "hello")["id"]
     request = app.next("inference_request")
-    assert app.answer(request, "x" * JUST_OVER) == "too_large"
     for event in ("inference_progress", "register", "no_such_event"):
         assert app.call(event, {"space_name": space, "filler": "x" * JUST_OVER})["code"] == "too_large", event
     assert admin.request(request_id)["status"] == "processing"
-    assert app.answer(request, "small") == "accepted"
-    assert text_of(admin.wait_final(request_id)) == "small"
+    assert app.answer(request, "x" * JUST_OVER) == "too_large"
+    ended = admin.wait_final(request_id)
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "too_large")
+    assert app.answer(request, "small") == "duplicate"
+    following = admin.submit(space, "again")["id"]
+    assert app.answer(app.next("inference_request"), "small") == "accepted"
+    assert text_of(admin.wait_final(following)) == "small"
 
 
 @every_mode
@@ -158,9 +162,10 @@ def test_an_event_far_over_the_limit_closes_the_transport(
     huge = {"request_id": request["request_id"], "status": "completed", "result": {"text": "x" * FAR_OVER}}
     app.client.emit("inference_result", huge)
     app.wait_gone()
+    ended = admin.wait_final(request_id)
+    assert (ended["status"], ended["error"]["code"], ended["attempt"]) == ("failed", "too_large", 1)
     back = started(Never(site.url, token)).serve(space, resume=[request])
-    assert back.answer(request, "small") == "accepted"
-    assert text_of(admin.wait_final(request_id)) == "small"
+    assert back.answer(request, "small") == "duplicate"
 
 
 def test_a_hundred_malformed_events_in_a_row_delay_nobody(
