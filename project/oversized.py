@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from project.concurrency import read_within
+
 #: Characters of the packet's beginning that are looked at.
 HEAD = 4_096
 PEEK_SECONDS = 1.0
@@ -43,10 +45,18 @@ def watch_posts(socket: Any, largest: int, told: Told) -> None:
 
     def handle_and_tell(environ: dict[str, Any]) -> Any:
         if int(environ.get("CONTENT_LENGTH") or 0) > largest:
-            told(socket.sid, environ["wsgi.input"].read(HEAD).decode("utf-8", "replace"))
+            told(socket.sid, _text(_beginning(environ)))
         return handle(environ)
 
     socket.handle_post_request = handle_and_tell
+
+
+def _beginning(environ: dict[str, Any]) -> bytes:
+    """Return the first bytes of a body, or none when they do not come soon."""
+    try:
+        return read_within(environ["wsgi.input"], HEAD, PEEK_SECONDS, environ)
+    except OSError:
+        return b""
 
 
 class _Watched:
