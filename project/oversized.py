@@ -11,6 +11,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 from project.concurrency import read_within
@@ -74,7 +75,8 @@ class _Watched:
         else:
             self._close = ws.close
             ws.close = self._closing
-            ws.Message = _bounded(ws, largest, self._told_of_fragments)
+            failed = sys.modules[type(ws).__module__].FailedConnectionError
+            ws.Message = partial(_bounded(type(ws).Message, failed, largest), self._told_of_fragments)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ws, name)
@@ -99,17 +101,20 @@ class _Watched:
         self._told(_text(head))
 
 
-def _bounded(ws: Any, largest: int, told: Callable[[bytes], None]) -> type:
+@lru_cache(maxsize=4)
+def _bounded(message: Any, failed: type[Exception], largest: int) -> type:
     """Return eventlet's class of a message, bounded as a whole: by itself it bounds each fragment alone."""
-    failed = sys.modules[type(ws).__module__].FailedConnectionError
 
-    class Bounded(ws.Message):
-        size = 0
+    class Bounded(message):
+        def __init__(self, told: Callable[[bytes], None], *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            self._told = told
+            self._size = 0
 
         def push(self, data: bytes, final: bool = False) -> None:
-            self.size += len(data) + FRAGMENT_COST
-            if self.size > largest + FRAGMENTS * FRAGMENT_COST:
-                told(b"".join(self.data)[:HEAD])
+            self._size += len(data) + FRAGMENT_COST
+            if self._size > largest + FRAGMENTS * FRAGMENT_COST:
+                self._told(b"".join(self.data)[:HEAD])
                 raise failed(TOO_BIG, "The message is too long.")
             super().push(data, final)
 
