@@ -12,6 +12,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from project import accounts, tokens
+from project.config import Settings
 
 SECONDS = 10.0
 
@@ -89,6 +90,12 @@ class RemoteApp:
 
     def report(self, request: dict[str, Any], **progress: Any) -> None:
         self.socket.emit("inference_progress", {"request_id": request["request_id"], **progress})
+
+
+@pytest.fixture
+def on_disk(settings: Settings) -> Callable[[], list[str]]:
+    """List the names of everything in the store."""
+    return lambda: sorted(path.name for path in (settings.data_dir / "files").rglob("*") if path.is_file())
 
 
 @pytest.fixture

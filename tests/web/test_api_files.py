@@ -10,19 +10,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from project.config import Settings
 from tests.conftest import browser_of, signed_in
 from tests.web.giving import ALL, CONTENT, INPUTS, PNG, TEXT, WAV, Program, fetched, form, given, refused, send
 
 Call = Callable[..., Any]
 
 COMBINATIONS = list(itertools.product((False, True), repeat=4))
-
-
-@pytest.fixture
-def on_disk(settings: Settings) -> Callable[[], list[str]]:
-    """List the names of everything in the store."""
-    return lambda: sorted(path.name for path in (settings.data_dir / "files").rglob("*") if path.is_file())
 
 
 @pytest.fixture

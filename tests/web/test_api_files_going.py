@@ -27,12 +27,6 @@ DAY = 86_400.0
 
 
 @pytest.fixture
-def on_disk(settings: Settings) -> Callable[[], list[str]]:
-    """List the names of everything in the store."""
-    return lambda: sorted(path.name for path in (settings.data_dir / "files").rglob("*") if path.is_file())
-
-
-@pytest.fixture
 def ann(program: Call, make_space: Call) -> Program:
     """A program of somebody, beside a space that takes everything and queues without an app."""
     make_space(queue_when_offline=True, **ALL)
