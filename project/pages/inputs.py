@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,10 @@ def inputs_of(space: Space) -> list[str]:
     return (["prompt"] if space.input_prompt else []) + [upload.kind for upload in uploads_of(space)]
 
 
-def limit_words(limits: dict[str, Any]) -> str:
-    """Say how much one request may carry."""
+def limit_words(limits: dict[str, Any], uploads: Sequence[Upload]) -> str:
+    """Say how much one request may carry, in words that follow "at most"; a count only where it can be reached."""
+    size = f"{limits['upload_mb']:g} MB in all"
     count = limits["files"]
-    return f"At most {count} {'file' if count == 1 else 'files'} and {limits['upload_mb']:g} MB in all."
+    if not any(upload.is_many for upload in uploads) and count >= len(uploads):
+        return size
+    return f"{count} {'file' if count == 1 else 'files'}, {size}"

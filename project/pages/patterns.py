@@ -41,7 +41,7 @@ def patterns() -> str:
         statuses=_statuses(now),
         form=form,
         uploads=UPLOADS,
-        limit_words=limit_words({"files": 10, "upload_mb": 512}),
+        limit_words=limit_words({"files": 10, "upload_mb": 512}, UPLOADS),
     )
 
 

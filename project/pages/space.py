@@ -82,7 +82,7 @@ def _draw(space: Space, prompt: str = "", refused: SpacesError | None = None, ag
         again_files=again_files,
         uploads=uploads_of(space),
         input_names=inputs_of(space),
-        limit_words=limit_words(limits),
+        limit_words=limit_words(limits, uploads_of(space)),
         max_bytes=int(limits["upload_mb"] * MEGABYTE),
         cards=_my_cards(space),
         can_connect=may_connect(space),

@@ -187,7 +187,7 @@ def test_limits_are_said_at_once_and_nothing_is_sent(visit: Visit, admin: HttpCa
     me = visit(ann)
     page = me.go(f"/spaces/{space}")
     total = page.locator("[data-upload-total]")
-    expect(total).to_contain_text("At most 2 files and 0.001 MB in all.")
+    expect(total).to_contain_text("At most 2 files, 0.001 MB in all.")
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
 

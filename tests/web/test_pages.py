@@ -335,7 +335,7 @@ def test_every_module_of_a_space_is_asked_for_at_once(ann, make_space):
 def test_the_limits_are_said_before_they_are_hit(ann, make_space):
     make_space("cats", input_file=True, upload_mb=1.5, files=1)
     shown = page(ann, "/spaces/cats")
-    assert "At most 1 file and 1.5 MB in all." in shown
+    assert "At most 1 file, 1.5 MB in all." in shown
     assert 'data-max-bytes="1500000" data-max-files="1"' in shown
 
 
@@ -535,3 +535,12 @@ def test_signing_in_from_a_space_leads_back_to_it(client, make_space):
     page = client.get("/spaces/cats").get_data(as_text=True)
     assert page.count('href="/login?next=/spaces/cats"') == 2
     assert 'href="/login"' not in page
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [({"input_audio": True}, "At most 512 MB in all."), ({"input_file": True}, "At most 10 files, 512 MB in all.")],
+)
+def test_a_limit_on_the_count_is_said_where_it_can_be_reached(ann, make_space, inputs, words):
+    make_space("cats", **inputs)
+    assert words in page(ann, "/spaces/cats")
