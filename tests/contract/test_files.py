@@ -134,6 +134,8 @@ def test_a_file_is_fetched_only_while_its_attempt_is_current(house: House, files
         files.check_current(row, attempt_id)
     again = house.claimed()["attempt_id"]
     files.check_current(row, again)
+    with pytest.raises(Forbidden):
+        files.check_current(row, attempt_id)
     house.store.end(request_id, CANCELLED, NOW)
     with pytest.raises(Forbidden):
         files.check_current(row, again)

@@ -105,6 +105,7 @@ def test_old_keys_and_abandoned_arrivals(storage: FolderStorage, folder: Path) -
     keep(storage, OTHER)
     os.utime(folder / "kept" / KEY[:2] / KEY, (100, 100))
     (folder / "kept" / "aa" / "README").write_text("not one of ours")
+    os.utime(folder / "kept" / "aa" / "README", (100, 100))
     assert list(storage.keys(before=200.0)) == [KEY]
     begun = [storage.receive("c" * 32), storage.receive("d" * 32)]
     os.utime(folder / "arriving" / ("c" * 32), (100, 100))
