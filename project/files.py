@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any, BinaryIO
 
 from sqlalchemy.engine import RowMapping
@@ -155,22 +156,32 @@ class Files:
 
     def sweep(self, now: float) -> None:
         """Delete uploads that no result names, bytes that stopped arriving, and bytes without a row."""
-        with self._db.write(SWEEP_PATIENCE) as connection:
-            unused = file_rows.drop_unused(connection, now - self._grace - ORPHAN_SECONDS)
-        self.forget(unused)
+        unused = self._drop_unused(now - self._grace - ORPHAN_SECONDS)
         dropped = self._storage.drop_abandoned(now - ORPHAN_SECONDS)
-        orphans = self._orphans(now - ORPHAN_SECONDS)
-        self.forget(orphans)
-        if dropped or orphans:
-            logger.info("swept %d files that never arrived whole and %d without a request", dropped, len(orphans))
+        orphans = self._drop_orphans(now - ORPHAN_SECONDS)
+        if unused or dropped or orphans:
+            found = "swept %d uploads that no result names, %d that never arrived whole, %d without a request"
+            logger.info(found, unused, dropped, orphans)
 
-    def _orphans(self, before: float) -> list[str]:
-        keys, orphans = in_real_thread(lambda: list(self._storage.keys(before))), []
-        for start in range(0, len(keys), ORPHAN_BATCH):
-            batch = keys[start : start + ORPHAN_BATCH]
+    def _drop_unused(self, before: float) -> int:
+        total = 0
+        while True:
+            with self._db.write(SWEEP_PATIENCE) as connection:
+                unused = file_rows.drop_unused(connection, before)
+            self.forget(unused)
+            total += len(unused)
+            if len(unused) < file_rows.BATCH:
+                return total
+
+    def _drop_orphans(self, before: float) -> int:
+        """Look at what is kept piece by piece, the disk in a real thread: there may be a million files."""
+        keys, total = self._storage.keys(before), 0
+        while batch := in_real_thread(lambda: list(islice(keys, ORPHAN_BATCH))):
             with self._db.read() as connection:
-                orphans += sorted(set(batch) - file_rows.known(connection, batch))
-        return orphans
+                orphans = set(batch) - file_rows.known(connection, batch)
+            self.forget(orphans)
+            total += len(orphans)
+        return total
 
 
 def _is_media(part: dict[str, Any]) -> bool:

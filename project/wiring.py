@@ -116,7 +116,7 @@ class Site:
             Beat("heartbeat", 2.0, self._heartbeat),
             Beat("tokens", 3.0, self._drop_lapsed_tokens),
             Beat("retention", 60.0, self._drop_old),
-            Beat("files", 600.0, lambda: self._services.files.sweep(time.time())),
+            Beat("files", 3_600.0, lambda: self._services.files.sweep(time.time())),
         ]
 
     def prepare(self) -> None:
