@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from project.file_storage import Incoming, Storage
 MEGABYTE = 1_000_000
 NO_NAME = "file"
 MAX_ENDING = 20
+#: Seconds between two signs that the files of one call are still needed; far below those after which they are swept.
+TOUCH_SECONDS = 300.0
 #: What could make a name look like another one: controls, line ends, marks that turn the direction of writing.
 BIDI = {"\u061c", "\u200e", "\u200f", *map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
@@ -61,18 +64,14 @@ class Arrival:
         self._incoming.write(chunk)
 
     def finish(self) -> NewFile:
-        """Keep the bytes and return the file. Raises as :meth:`write`."""
+        """Take note that all has come and return the file. Raises as :meth:`write`."""
         if self._file.field and not self._size:
             raise Invalid.field(self._file.field, f"“{self._file.name}” is empty")
         kind = self._look()
-        self._incoming.keep()
+        self._incoming.close()
         file = replace(self._file, content_type=kind, size=self._size, sha256=self._hash.hexdigest())
-        self._reception.files.append(file)
+        self._reception.has_come(file, self._incoming)
         return file
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
-        self._incoming.discard()
 
     def _look(self) -> str:
         field = self._file.field or ""
@@ -90,6 +89,9 @@ class Reception:
         self._allowance = allowance
         self._left = allowance.bytes - allowance.bytes_before
         self._begun: list[Callable[[], None]] = []
+        self._arriving: list[Incoming] = []
+        self._whole: list[Incoming] = []
+        self._touched = time.monotonic()
         self.files: list[NewFile] = []
 
     def begin(self, name: str, declared: str = "", field: str | None = None, announced: int = 0) -> Arrival:
@@ -102,12 +104,13 @@ class Reception:
         elif field is not None:
             self._check_field(field, self._allowance.fields)
         if self._allowance.count_before + len(self._begun) >= self._allowance.count:
-            raise Invalid.field(field or "file", f"at most {self._allowance.count} files are taken")
+            raise self._too_many(field or "file")
         key = secrets.token_hex(16)
         file = NewFile(key, clean_name(name), file_types.UNKNOWN, 0, "", field)
-        arrival = Arrival(self, file, declared, self._storage.receive(key, announced))
-        self._begun.append(arrival.discard)
-        return arrival
+        incoming = self._storage.receive(key, announced)
+        self._begun.append(incoming.discard)
+        self._arriving.append(incoming)
+        return Arrival(self, file, declared, incoming)
 
     def copy(self, facts: Mapping[str, Any]) -> None:
         """Take a file that an earlier request was given once more. Raises :class:`NotFound` when its bytes are gone."""
@@ -130,13 +133,39 @@ class Reception:
 
     def spend(self, size: int, field: str | None) -> None:
         """Count bytes against the allowance. Raises :class:`TooLarge` naming the field."""
+        self._touch()
         self._left -= size
         if self._left < 0:
             raise self._too_large(field or "file")
 
+    def has_come(self, file: NewFile, incoming: Incoming) -> None:
+        """Take note of a file that is whole."""
+        self.files.append(file)
+        self._whole.append(incoming)
+
+    def _touch(self) -> None:
+        """Keep what has come already from being swept as abandoned: the whole may take hours on a slow line."""
+        now = time.monotonic()
+        if now - self._touched >= TOUCH_SECONDS:
+            self._touched = now
+            for incoming in self._arriving:
+                incoming.touch()
+
+    def keep(self) -> None:
+        """Make the bytes of all files readable; call it just before their rows are committed.
+
+        Raises :class:`StorageFull`.
+        """
+        for incoming in self._whole:
+            incoming.keep()
+        self._arriving.clear()
+
     def _too_large(self, field: str) -> TooLarge:
         limit = f"{self._allowance.bytes / MEGABYTE:g} MB of files are allowed together"
         return TooLarge(f"{field}: {limit}", details=[{"field": field, "message": limit}])
+
+    def _too_many(self, field: str) -> Invalid:
+        return Invalid.field(field, f"at most {self._allowance.count} files are taken")
 
     @property
     def bytes_left(self) -> int:
@@ -144,10 +173,12 @@ class Reception:
         return max(0, self._left)
 
     def recount(self, count_before: int, bytes_before: int) -> None:
-        """Look again at the whole, now that so much came before. Raises :class:`TooLarge`."""
+        """Look again at the whole, now that so much came before. Raises :class:`TooLarge` or :class:`Invalid`."""
         size = bytes_before + sum(file.size for file in self.files)
-        if size > self._allowance.bytes or count_before + len(self.files) > self._allowance.count:
+        if size > self._allowance.bytes:
             raise self._too_large("file")
+        if count_before + len(self.files) > self._allowance.count:
+            raise self._too_many("file")
 
     def release(self) -> None:
         """The rows of these files are committed: from now on the bytes belong to them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
-from project.models import FINAL_STATES, InferenceRequest, StoredFile
+from project.models import FINAL_STATES, FileStore, InferenceRequest, StoredFile
 from project.request_tables import attempts, requests
 
 INPUT, RESULT = "input", "result"
@@ -19,6 +20,7 @@ MAX_NAME = 255
 BATCH = 200
 
 files: Any = StoredFile.__table__
+stores: Any = FileStore.__table__
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ _attempt = (
 _uploaded = select(func.count(), func.coalesce(func.sum(files.c.size), 0)).where(
     files.c.attempt_id == bindparam("attempt_id"), files.c.request_id == bindparam("request_id")
 )
-_one_at_a_time = select(attempts.c.attempt_id).where(attempts.c.attempt_id == bindparam("attempt_id")).with_for_update()
+_one_at_a_time = select(requests.c.id).where(requests.c.id == bindparam("request_id")).with_for_update(key_share=True)
 _is_unused = ~files.c.used
 _use = update(files).where(files.c.request_id == bindparam("b_request_id"), _is_unused).values(used=True)
 
@@ -119,9 +121,12 @@ def uploaded(connection: SqlConnection, request_id: str, attempt_id: str) -> tup
     return int(count), int(size)
 
 
-def lock_attempt(connection: SqlConnection, attempt_id: str) -> None:
-    """Let uploads of an attempt be entered one after the other, so that they are counted together."""
-    connection.execute(_one_at_a_time, {"attempt_id": attempt_id})
+def lock_request(connection: SqlConnection, request_id: str) -> None:
+    """Let uploads of a request be entered one after the other, so that they are counted together.
+
+    The request's row, because whoever deletes it locks that first too: two orders would be a deadlock.
+    """
+    connection.execute(_one_at_a_time, {"request_id": request_id})
 
 
 def attempt(connection: SqlConnection, attempt_id: str) -> RowMapping | None:
@@ -133,6 +138,15 @@ def use(connection: SqlConnection, request_id: str, file_ids: Sequence[str]) -> 
     """Note that the request's result names these files, so that they stay as long as it does."""
     if file_ids:
         connection.execute(_use.where(files.c.id.in_(list(file_ids))), {"b_request_id": request_id})
+
+
+def store_name(connection: SqlConnection) -> str:
+    """Return the name of the storage that belongs to this database, choosing one the first time."""
+    known = connection.execute(select(stores.c.name)).scalar_one_or_none()
+    if known is None:
+        known = secrets.token_hex(16)
+        connection.execute(insert(stores).values(number=1, name=known))
+    return str(known)
 
 
 # What time takes away: rows first, bytes afterwards

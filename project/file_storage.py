@@ -30,8 +30,14 @@ class Incoming(Protocol):
     def write(self, chunk: bytes) -> None:
         """Append bytes. Raises :class:`StorageFull`."""
 
+    def close(self) -> None:
+        """Take note that all has come. Raises :class:`StorageFull`."""
+
+    def touch(self) -> None:
+        """Say that somebody still needs it, so that it does not count as abandoned."""
+
     def keep(self) -> None:
-        """Make what was written readable under its key. Raises :class:`StorageFull`."""
+        """Make what was closed readable under its key. Raises :class:`StorageFull`."""
 
     def discard(self) -> None:
         """Leave nothing behind, also after :meth:`keep`."""
@@ -39,6 +45,9 @@ class Incoming(Protocol):
 
 class Storage(Protocol):
     """Keeps bytes under keys of 32 hexadecimal digits."""
+
+    def belongs_to(self, name: str) -> bool:
+        """Take ``name`` for good if it has none yet; say whether it is the one that it has."""
 
     def receive(self, key: str, announced: int = 0) -> Incoming:
         """Begin to take bytes, ``announced`` of them if that is known. Raises :class:`StorageFull`."""
@@ -68,10 +77,17 @@ class FolderStorage:
     def __init__(self, folder: Path, *, min_free: int, durable: bool = False) -> None:
         self._arriving = folder / "arriving"
         self._kept = folder / "kept"
+        self._name = folder / "name"
         self._min_free = min_free
         self._durable = durable
         for place in (self._arriving, self._kept):
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def belongs_to(self, name: str) -> bool:
+        """Take ``name`` for good if it has none yet; see :class:`Storage`."""
+        with suppress(FileExistsError), self._name.open("x", encoding="ascii") as file:
+            file.write(name)
+        return self._name.read_text(encoding="ascii").strip() == name
 
     def receive(self, key: str, announced: int = 0) -> FolderIncoming:
         """Begin to take bytes; see :class:`Storage`."""
@@ -90,8 +106,9 @@ class FolderStorage:
         old, new = self._path(key), self._path(new_key)
         new.parent.mkdir(exist_ok=True, mode=0o700)
         try:
+            os.utime(old)  # the copy, which shares its times, is to be as young as any other file without a row
             os.link(old, new)
-            os.utime(new)  # the copy is as young as any other file that has no row yet
+            self.settle(new.parent)
         except FileNotFoundError as error:
             raise NotFound("This file does not exist any more.") from error
         except OSError:
@@ -103,10 +120,20 @@ class FolderStorage:
             try:
                 for chunk in iter(lambda: source.read(LOOK_EVERY), b""):
                     target.write(chunk)
+                target.close()
                 target.keep()
             except BaseException:
                 target.discard()
                 raise
+
+    def settle(self, folder: Path) -> None:
+        """Where durability is wanted, see that the names in ``folder`` survive a power cut too."""
+        if self._durable:
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
     def delete(self, key: str) -> None:
         """Forget the bytes; whoever reads them reads on."""
@@ -156,15 +183,26 @@ class FolderIncoming:
         except OSError as error:
             raise _full(error) from error
 
-    def keep(self) -> None:
-        """Make the file visible; see :class:`Incoming`."""
+    def close(self) -> None:
+        """Take note that all has come; see :class:`Incoming`."""
         try:
             self._file.flush()
             if self._durable:
                 os.fsync(self._file.fileno())
             self._file.close()
+        except OSError as error:
+            raise _full(error) from error
+
+    def touch(self) -> None:
+        """Say that somebody still needs it."""
+        os.utime(self._temporary)
+
+    def keep(self) -> None:
+        """Make the file visible; see :class:`Incoming`."""
+        try:
             self._final.parent.mkdir(exist_ok=True, mode=0o700)
             self._temporary.replace(self._final)
+            self._storage.settle(self._final.parent)
         except OSError as error:
             raise _full(error) from error
 

@@ -7,6 +7,7 @@ bytes; a crash between leaves bytes without a row, which :meth:`Files.sweep` fin
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
@@ -29,6 +30,8 @@ RESULT_FILES = 1_000
 #: Seconds for which bytes without a row, or without an end, are left alone: somebody may be at work on them.
 ORPHAN_SECONDS = 3_600.0
 ORPHAN_BATCH = 500
+#: Seconds between two batches of a sweep.
+PAUSE_SECONDS = 0.1
 #: Seconds that a sweep waits for other writers: what time moves in the queue must not wait behind it.
 SWEEP_PATIENCE = 0.5
 
@@ -45,7 +48,22 @@ class Files:
         self._db = database
         self._grace = grace
         self._upload_bytes = upload_bytes
+        self._is_ours = True
         self.links = links
+
+    def claim_storage(self) -> None:
+        """See whether the storage belongs to this database: what another one knows is no orphan.
+
+        A start with the wrong database must not delete the files of the right one.
+        """
+        with self._db.write() as connection:
+            name = file_rows.store_name(connection)
+        self._is_ours = self._storage.belongs_to(name)
+        if not self._is_ours:
+            logger.error(
+                "The stored files belong to another database, so none of them is swept. Is SPACES_DATABASE_URL right? "
+                "If that database is gone for good, delete the file 'name' beside them."
+            )
 
     # Arriving
 
@@ -72,9 +90,10 @@ class Files:
         the same time have used up what the attempt may bring.
         """
         request_id, attempt_id = attempt["request_id"], attempt["attempt_id"]
+        reception.keep()
         try:
             with self._db.write() as connection:
-                file_rows.lock_attempt(connection, attempt_id)
+                file_rows.lock_request(connection, request_id)
                 reception.recount(*file_rows.uploaded(connection, request_id, attempt_id))
                 file_rows.add(connection, request_id, reception.files, now, attempt_id=attempt_id)
         except IntegrityError as error:
@@ -96,7 +115,8 @@ class Files:
         attempt, reception = self.receive_upload(attempt_id, now)
         with reception:
             parts = [self._with_file(part, reception) for part in parts]
-            self.keep_uploads(attempt, reception, now)
+            if reception.files:
+                self.keep_uploads(attempt, reception, now)
         with self._db.read() as connection:
             known = file_rows.of_request(connection, request_id)
         return [_with_facts(part, known, place) for place, part in enumerate(parts)]
@@ -153,12 +173,13 @@ class Files:
             total += count
             if count < file_rows.BATCH:
                 return total
+            _pause()
 
     def sweep(self, now: float) -> None:
         """Delete uploads that no result names, bytes that stopped arriving, and bytes without a row."""
         unused = self._drop_unused(now - self._grace - ORPHAN_SECONDS)
         dropped = self._storage.drop_abandoned(now - ORPHAN_SECONDS)
-        orphans = self._drop_orphans(now - ORPHAN_SECONDS)
+        orphans = self._drop_orphans(now - ORPHAN_SECONDS) if self._is_ours else 0
         if unused or dropped or orphans:
             found = "swept %d uploads that no result names, %d that never arrived whole, %d without a request"
             logger.info(found, unused, dropped, orphans)
@@ -172,6 +193,7 @@ class Files:
             total += len(unused)
             if len(unused) < file_rows.BATCH:
                 return total
+            _pause()
 
     def _drop_orphans(self, before: float) -> int:
         """Look at what is kept piece by piece, the disk in a real thread: there may be a million files."""
@@ -181,7 +203,13 @@ class Files:
                 orphans = set(batch) - file_rows.known(connection, batch)
             self.forget(orphans)
             total += len(orphans)
+            _pause()
         return total
+
+
+def _pause() -> None:
+    """Leave the database and the process to everybody else between two batches."""
+    threading.Event().wait(PAUSE_SECONDS)
 
 
 def _is_media(part: dict[str, Any]) -> bool:

@@ -197,6 +197,15 @@ class StoredFile(Base):
     )
 
 
+class FileStore(Base):
+    """The name of the storage that belongs to this database; there is one row."""
+
+    __tablename__ = "file_store"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(32))
+
+
 class Attempt(Base):
     """One hand-over of a request to one connection."""
 

@@ -10,7 +10,16 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError
 
 from project import space_admin
-from project.errors import Invalid, NotAuthenticated, NotFinal, NotFound, ShuttingDown, SpaceDisabled, SpaceOffline
+from project.errors import (
+    Invalid,
+    NotAuthenticated,
+    NotFinal,
+    NotFound,
+    QueueFull,
+    ShuttingDown,
+    SpaceDisabled,
+    SpaceOffline,
+)
 from project.extensions import db
 from project.file_reception import Allowance, Reception
 from project.file_rows import NewFile
@@ -27,7 +36,7 @@ NOTHING_NEW = Allowance(frozenset(), 0, 0)
 def check_open(space: Space) -> None:
     """Refuse early, before an upload is read, what :func:`submit` would refuse after it.
 
-    Raises :class:`ShuttingDown`, :class:`SpaceDisabled` or :class:`SpaceOffline`.
+    Raises :class:`ShuttingDown`, :class:`SpaceDisabled`, :class:`SpaceOffline` or :class:`QueueFull`.
     """
     manager = services().manager
     if not manager.accepting:
@@ -36,6 +45,8 @@ def check_open(space: Space) -> None:
         raise SpaceDisabled
     if not space.queue_when_offline and not manager.is_connected(space.id):
         raise SpaceOffline(retry_after=COME_AGAIN)
+    if services().store.queue_size(space.id) >= (space.queue_length or services().settings.queue_length):
+        raise QueueFull(retry_after=COME_AGAIN)
 
 
 def check_inputs(space: Space, prompt: str, files: Sequence[NewFile]) -> None:
@@ -70,6 +81,8 @@ def submit(
     if not site.manager.accepting:
         raise ShuttingDown(retry_after=COME_AGAIN)
     db.session.remove()  # a call never holds one connection while it asks for another
+    if reception:
+        reception.keep()
     try:
         row = site.store.create(
             space_id,

@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from project import tokens
 from project.config import Settings
-from project.errors import DatabaseAway, Invalid, StorageFull, TooLarge
+from project.errors import DatabaseAway, Forbidden, Invalid, NotFound, StorageFull, TooLarge
 from project.extensions import db
 from project.files import Files
 from project.messages import InferenceProgress, InferenceResult, Register, parse
@@ -224,7 +224,13 @@ class WebsocketHandler:
         parts, in_hand = message.parts(), self._manager.in_hand(link, request_id, attempt_id)
         if in_hand is None:
             return self._manager.refuse(link, request_id, attempt_id)
-        parts = self._files.completed(request_id, in_hand, parts, time.time())
+        try:
+            parts = self._files.completed(request_id, in_hand, parts, time.time())
+        except (NotFound, Forbidden):  # the request ended, or was deleted, at this very moment
+            return self._manager.refuse(link, request_id, attempt_id)
+        except TooLarge as error:
+            self._manager.result(link, request_id, in_hand, Outcome("failed", error.code, error.message))
+            raise
         return self._manager.result(link, request_id, in_hand, Outcome("completed", parts=parts))
 
     def _take_too_large(self, link: AppLink, body: object) -> None:

@@ -67,7 +67,7 @@ def wire(app: Flask, settings: Settings) -> None:
         FolderStorage(
             settings.data_dir / "files",
             min_free=int(settings.min_free_mb * MEGABYTE),
-            durable=settings.sqlite_synchronous == "FULL",
+            durable=not database.is_sqlite or settings.sqlite_synchronous == "FULL",
         ),
         database,
         FileLinks(settings.key()),
@@ -108,6 +108,7 @@ class Site:
         self._stop_requested = False
         self._process_id = self._services.manager.process_id
         self._sweeper = Sweeper(self._beats())
+        self._housekeeper = Sweeper(self._housekeeping())
 
     def _beats(self) -> list[Beat]:
         manager, settings = self._services.manager, self._services.settings
@@ -115,8 +116,13 @@ class Site:
             Beat("tick", min(1.0, settings.grace / 4, settings.request_timeout / 4), manager.tick),
             Beat("heartbeat", 2.0, self._heartbeat),
             Beat("tokens", 3.0, self._drop_lapsed_tokens),
+        ]
+
+    def _housekeeping(self) -> list[Beat]:
+        """What may take its time, in a thread of its own: nothing of the queue waits for it."""
+        return [
             Beat("retention", 60.0, self._drop_old),
-            Beat("files", 3_600.0, lambda: self._services.files.sweep(time.time())),
+            Beat("files", 1_800.0, lambda: self._services.files.sweep(time.time())),
         ]
 
     def prepare(self) -> None:
@@ -128,6 +134,7 @@ class Site:
         with self._app.app_context():
             upgrade()
             first_admin.ensure_first_admin(settings)
+        self._services.files.claim_storage()
         self._services.store.start_process(
             self._process_id, socket.gethostname(), os.getpid(), settings.grace, time.time()
         )
@@ -136,6 +143,7 @@ class Site:
         """Serve until a stop was requested and carried out."""
         gc.freeze()  # what was imported stays for ever: looking through it again and again costs milliseconds
         threading.Thread(target=self._sweeper.run, daemon=True, name="sweeps").start()
+        threading.Thread(target=self._housekeeper.run, daemon=True, name="housekeeping").start()
         threading.Thread(target=self._wait_for_stop, daemon=True, name="stop").start()
         self._server.serve()
 
@@ -163,6 +171,7 @@ class Site:
         self._services.notifier.close()
         threading.Event().wait(0.2)
         self._sweeper.stop()
+        self._housekeeper.stop()
         self._server.stop()
 
     def _heartbeat(self) -> None:

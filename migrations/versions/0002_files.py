@@ -31,6 +31,11 @@ def upgrade() -> None:
     )
     op.create_index(op.f('ix_files_request_id'), 'files', ['request_id'], unique=False)
     op.create_index('ix_files_unused', 'files', ['created_at'], unique=False, sqlite_where=sa.text('NOT used'), postgresql_where=sa.text('NOT used'))
+    op.create_table('file_store',
+    sa.Column('number', sa.Integer(), autoincrement=False, nullable=False),
+    sa.Column('name', sa.String(length=32), nullable=False),
+    sa.PrimaryKeyConstraint('number', name=op.f('pk_file_store'))
+    )
     op.add_column('requests', sa.Column('files', sa.JSON(), nullable=True))
     op.create_index('ix_requests_finished', 'requests', ['finished_at'], unique=False)
     op.add_column('spaces', sa.Column('upload_mb', sa.Double(), nullable=True))
@@ -43,4 +48,5 @@ def downgrade() -> None:
     op.drop_column('spaces', 'upload_mb')
     op.drop_index('ix_requests_finished', table_name='requests')
     op.drop_column('requests', 'files')
+    op.drop_table('file_store')
     op.drop_table('files')

@@ -58,8 +58,9 @@ class Intake:
         self.fields = form
 
         def before_a_file() -> None:
-            check_form(form)
-            check_open(self._space)
+            if not reception.files:
+                check_form(form)
+                check_open(self._space)
 
         with services().files.receive(allowance(self._space, self._settings)) as reception:
             read_form(

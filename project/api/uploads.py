@@ -7,11 +7,10 @@ The form's parts are found by Werkzeug's decoder (``werkzeug.sansio.multipart``)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote
 
 from flask import request
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import LengthRequired, RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
@@ -45,21 +44,31 @@ def read_form(
     reception.expect((request.content_length or 0) - text_bytes - ENVELOPE)
     form = _Form(reception, fields, text_bytes, begin)
     decoder = MultipartDecoder(boundary.encode("latin-1", "replace"), MAX_BUFFER, max_parts=MAX_PARTS)
+    for chunk in chunks(reception.bytes_left + text_bytes + ENVELOPE, stall):
+        _take_events(decoder, chunk, form)
+    _take_events(decoder, None, form)
+
+
+def _take_events(decoder: MultipartDecoder, chunk: bytes | None, form: _Form) -> None:
+    with _no_form():
+        decoder.receive_data(chunk)
+    while True:
+        with _no_form():
+            event = decoder.next_event()
+        if isinstance(event, NeedData | Epilogue):
+            return
+        form.take(event)
+
+
+@contextmanager
+def _no_form() -> Iterator[None]:
+    """Turn the decoder's words for what is no form into refusals."""
     try:
-        for chunk in chunks(reception.bytes_left + text_bytes + ENVELOPE, stall):
-            decoder.receive_data(chunk)
-            _take_events(decoder, form)
-        decoder.receive_data(None)
-        _take_events(decoder, form)
+        yield
     except RequestEntityTooLarge as error:
         raise TooLarge(f"A form may have {MAX_PARTS} parts, and headers of a reasonable length.") from error
-    except (ValueError, AttributeError) as error:  # the decoder's words for what is no form
+    except (ValueError, AttributeError) as error:
         raise BadRequest("The form is broken, or ends too early.") from error
-
-
-def _take_events(decoder: MultipartDecoder, form: _Form) -> None:
-    while not isinstance(event := decoder.next_event(), NeedData | Epilogue):
-        form.take(event)
 
 
 class _Form:
@@ -108,7 +117,8 @@ class _Form:
             raise TooLarge("The fields of the form are longer than the site allows.")
         self._text += event.data
         if not event.more_data:
-            self._fields[self._name] = self._text.decode("utf-8")
+            with _no_form():
+                self._fields[self._name] = self._text.decode("utf-8")
 
     def _start(self, file: File) -> None:
         self._begin()
@@ -125,12 +135,6 @@ def read_file(reception: Reception, name: str, *, stall: float) -> NewFile:
     for chunk in chunks(reception.bytes_left, stall):
         arrival.write(chunk)
     return arrival.finish()
-
-
-def file_name(headers: Headers, given: str | None) -> str:
-    """Return the name that the sender of a raw body gave: ``given``, else that of ``Content-Disposition``."""
-    disposition = parse_options_header(headers.get("Content-Disposition"))[1]
-    return given or unquote(disposition.get("filename", ""))
 
 
 def chunks(limit: int, stall: float) -> Iterator[bytes]:

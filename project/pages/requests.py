@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from project import submission
 from project.api import cursors
+from project.api.callers import SUBMITS, limited
 from project.errors import AlreadyFinal, NotFound, SpacesError
 from project.extensions import db
 from project.models import InferenceRequest
@@ -69,6 +70,7 @@ def cancel(request_id: str) -> Response:
 
 
 @login_required
+@limited(SUBMITS, "submits")
 def retry(request_id: str) -> Response:
     """Send an ended request once more, with its files, from a form without script; show the new one or say why not."""
     row = _own(request_id)

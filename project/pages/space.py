@@ -10,6 +10,7 @@ from flask_login import current_user, login_required
 from werkzeug.wrappers import Response
 
 from project import space_admin
+from project.api.callers import SUBMITS, limited
 from project.api.intake import Intake
 from project.api.presenters import space_limits
 from project.errors import SpacesError
@@ -48,6 +49,7 @@ def space_page(name: str) -> str:
 
 
 @login_required
+@limited(SUBMITS, "submits")
 @reads_its_form
 def send(name: str) -> Response | tuple[str, int]:
     """Take the form without script: store the request and show its page, or say what is wrong and keep the text."""

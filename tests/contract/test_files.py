@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
-from project import file_rows
+from project import file_reception, file_rows
 from project.errors import Forbidden, Invalid, NotFound, TooLarge
 from project.file_links import FileLinks
 from project.file_reception import Allowance
@@ -47,6 +48,7 @@ def give(house: House, files: Files, *contents: bytes) -> str:
             arrival = reception.begin("a.txt", field="file")
             arrival.write(content)
             arrival.finish()
+        reception.keep()
         request_id = house.submit(files=reception.files)
         reception.release()
     return request_id
@@ -85,6 +87,7 @@ def test_a_refused_submit_keeps_nothing(house: House, files: Files, kept: Path) 
         arrival = reception.begin("a", field="file")
         arrival.write(b"x")
         arrival.finish()
+        reception.keep()
         with pytest.raises(NotFound):
             house.submit(space=999, files=reception.files)
     assert ids_in(kept) == set()
@@ -267,12 +270,57 @@ def test_bytes_without_a_row_are_swept_unless_they_are_fresh(house: House, files
             arrival = reception.begin("a", field="file")
             arrival.write(b"lost by a crash")
             arrival.finish()
+        reception.keep()
         orphan, fresh = (file.id for file in reception.files)
         reception.release()
     for name in (known, orphan):
         os.utime(kept / name[:2] / name, (NOW - ORPHAN_SECONDS - 1,) * 2)
     files.sweep(NOW)
     assert ids_in(kept) == {known, fresh}
+
+
+def test_a_start_with_another_database_sweeps_nothing_of_the_right_one(
+    house: House, files: Files, kept: Path, tmp_path: Path
+) -> None:
+    files.claim_storage()
+    known = house.row(give(house, files, b"known"))["files"][0]["file_id"]
+    os.utime(kept / known[:2] / known, (NOW - ORPHAN_SECONDS - 1,) * 2)
+    (tmp_path / "files" / "name").write_text("0" * 32)  # as another database would have named it
+    with house.database.write() as connection:
+        connection.execute(delete(file_rows.files))
+    files.claim_storage()
+    files.sweep(NOW)
+    assert ids_in(kept) == {known}
+    (tmp_path / "files" / "name").unlink()
+    files.claim_storage()
+    files.sweep(NOW)
+    assert ids_in(kept) == set()
+
+
+def test_uploads_of_a_slow_line_are_not_swept_while_they_come(
+    house: House, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file of a form is whole long before the last one, and only then its row is there."""
+    monkeypatch.setattr(file_reception, "TOUCH_SECONDS", 0.0)
+    arriving = tmp_path / "files" / "arriving"
+    with files.receive(ANY) as reception:
+        for content in (b"early", b"late"):
+            arrival = reception.begin("a.txt", field="file")
+            arrival.write(content)
+            arrival.finish()
+            for path in arriving.iterdir():
+                os.utime(path, (NOW - ORPHAN_SECONDS - 1,) * 2)
+        last = reception.begin("b.txt", field="file")
+        last.write(b"last")
+        files.sweep(NOW)
+        assert len(list(arriving.iterdir())) == 3
+        last.finish()
+        reception.keep()
+        request_id = house.submit(files=reception.files)
+        reception.release()
+    for facts in house.row(request_id)["files"]:
+        with files.open(facts["file_id"]) as kept:
+            assert kept.read() in (b"early", b"late", b"last")
 
 
 def test_an_account_names_all_its_files(house: House, files: Files, kept: Path) -> None:

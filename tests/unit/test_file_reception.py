@@ -30,6 +30,7 @@ def test_a_file_is_counted_hashed_and_looked_at(storage: FolderStorage) -> None:
         arrival.write(WAV[:10])
         arrival.write(WAV[10:])
         file = arrival.finish()
+        reception.keep()
         reception.release()
     assert (file.name, file.field, file.content_type, file.size) == ("a.wav", "audio", "audio/wav", len(WAV))
     assert file.sha256 == hashlib.sha256(WAV).hexdigest()
@@ -45,6 +46,13 @@ def test_nothing_is_left_of_what_was_not_released(storage: FolderStorage, tmp_pa
         reception.begin("b", field="file").write(b"half")
         assert len(left_in(tmp_path)) == 2
     assert left_in(tmp_path) == []
+    with Reception(storage, ALL) as reception:
+        kept = reception.begin("c", field="file")
+        kept.write(b"x")
+        kept.finish()
+        reception.keep()
+        assert len(left_in(tmp_path)) == 1
+    assert left_in(tmp_path) == []
 
 
 def test_a_commit_that_may_have_gone_through_keeps_its_bytes(storage: FolderStorage, tmp_path: Path) -> None:
@@ -53,6 +61,7 @@ def test_a_commit_that_may_have_gone_through_keeps_its_bytes(storage: FolderStor
     arrival = reception.begin("a", field="file")
     arrival.write(b"x")
     file = arrival.finish()
+    reception.keep()
     reception.__exit__(DatabaseAway, DatabaseAway(), None)
     assert left_in(tmp_path) == [file.id]
 
@@ -102,6 +111,7 @@ def test_a_copy_outlives_its_original_and_one_not_released_is_gone(storage: Fold
         arrival = first.begin("a.txt", field="file")
         arrival.write(b"hello")
         facts = arrival.finish().facts()
+        first.keep()
         first.release()
     with Reception(storage, ALL) as second:
         second.copy(facts)

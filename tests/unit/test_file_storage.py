@@ -27,7 +27,15 @@ def storage(folder: Path) -> FolderStorage:
 def keep(storage: FolderStorage, key: str = KEY, content: bytes = b"hello") -> None:
     incoming = storage.receive(key)
     incoming.write(content)
+    incoming.close()
     incoming.keep()
+
+
+def test_durable_bytes_are_kept_as_well(folder: Path) -> None:
+    durable = FolderStorage(folder, min_free=0, durable=True)
+    keep(durable)
+    durable.copy(KEY, OTHER)
+    assert read(durable, OTHER) == b"hello"
 
 
 def read(storage: FolderStorage, key: str = KEY) -> bytes:
@@ -41,6 +49,9 @@ def test_bytes_are_there_once_they_are_kept(storage: FolderStorage) -> None:
     with pytest.raises(NotFound):
         storage.open(KEY)
     incoming.write(b"lo")
+    incoming.close()
+    with pytest.raises(NotFound):
+        storage.open(KEY)
     incoming.keep()
     assert read(storage) == b"hello"
 
@@ -48,6 +59,7 @@ def test_bytes_are_there_once_they_are_kept(storage: FolderStorage) -> None:
 def test_a_kept_file_can_still_be_discarded(storage: FolderStorage) -> None:
     incoming = storage.receive(KEY)
     incoming.write(b"x")
+    incoming.close()
     incoming.keep()
     incoming.discard()
     with pytest.raises(NotFound):
@@ -98,6 +110,20 @@ def test_a_copy_without_links(storage: FolderStorage, monkeypatch: pytest.Monkey
     keep(storage)
     storage.copy(KEY, OTHER)
     assert read(storage, OTHER) == b"hello"
+
+
+def test_what_is_touched_is_not_abandoned(storage: FolderStorage, folder: Path) -> None:
+    incoming = storage.receive(KEY)
+    os.utime(folder / "arriving" / KEY, (100, 100))
+    incoming.touch()
+    assert storage.drop_abandoned(before=1_000_000.0) == 0
+    incoming.discard()
+
+
+def test_it_takes_one_name_for_good(storage: FolderStorage, folder: Path) -> None:
+    assert storage.belongs_to("first")
+    assert FolderStorage(folder, min_free=0).belongs_to("first")
+    assert not FolderStorage(folder, min_free=0).belongs_to("second")
 
 
 def test_old_keys_and_abandoned_arrivals(storage: FolderStorage, folder: Path) -> None:
