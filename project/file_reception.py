@@ -30,7 +30,8 @@ UNSEEN = {"Cc", "Cs", "Zl", "Zp"}
 class Allowance:
     """What may arrive: files for these ``fields`` (None: files of a result, which have none), so many, so many bytes.
 
-    ``count_before`` and ``bytes_before`` are what came earlier and counts too.
+    ``count_before`` and ``bytes_before`` are what came earlier and counts too; ``largest`` bounds each file, when
+    that is less than all together.
     """
 
     fields: frozenset[str] | None
@@ -38,6 +39,7 @@ class Allowance:
     bytes: int
     count_before: int = 0
     bytes_before: int = 0
+    largest: int | None = None
 
 
 class Arrival:
@@ -55,7 +57,7 @@ class Arrival:
     def write(self, chunk: bytes) -> None:
         """Take bytes. Raises :class:`TooLarge`, :class:`StorageFull`, or :class:`Invalid` for the wrong content."""
         self._size += len(chunk)
-        self._reception.spend(len(chunk), self._file.field)
+        self._reception.spend(len(chunk), self._file.field, self._size)
         if len(self._head) < file_types.HEAD_BYTES:
             self._head += chunk[: file_types.HEAD_BYTES - len(self._head)]
             if len(self._head) == file_types.HEAD_BYTES:
@@ -88,6 +90,7 @@ class Reception:
         self._storage = storage
         self._allowance = allowance
         self._left = allowance.bytes - allowance.bytes_before
+        self._largest = allowance.bytes if allowance.largest is None else allowance.largest
         self._begun: list[Callable[[], None]] = []
         self._arriving: list[Incoming] = []
         self._whole: list[Incoming] = []
@@ -128,14 +131,14 @@ class Reception:
 
     def expect(self, announced: int) -> None:
         """Raise :class:`TooLarge` when so many bytes more are not allowed."""
-        if announced > self._left:
+        if announced > self.bytes_left:
             raise self._too_large("file")
 
-    def spend(self, size: int, field: str | None) -> None:
-        """Count bytes against the allowance. Raises :class:`TooLarge` naming the field."""
+    def spend(self, size: int, field: str | None, size_of_file: int) -> None:
+        """Count bytes of a file that has so many by now. Raises :class:`TooLarge` naming the field."""
         self._touch()
         self._left -= size
-        if self._left < 0:
+        if self._left < 0 or size_of_file > self._largest:
             raise self._too_large(field or "file")
 
     def has_come(self, file: NewFile, incoming: Incoming) -> None:
@@ -161,7 +164,7 @@ class Reception:
         self._arriving.clear()
 
     def _too_large(self, field: str) -> TooLarge:
-        limit = f"{self._allowance.bytes / MEGABYTE:g} MB of files are allowed together"
+        limit = f"{self._largest / MEGABYTE:g} MB of files are allowed together"
         return TooLarge(f"{field}: {limit}", details=[{"field": field, "message": limit}])
 
     def _too_many(self, field: str) -> Invalid:
@@ -169,8 +172,8 @@ class Reception:
 
     @property
     def bytes_left(self) -> int:
-        """How many bytes may still come."""
-        return max(0, self._left)
+        """How many bytes the next file may have."""
+        return max(0, min(self._left, self._largest))
 
     def recount(self, count_before: int, bytes_before: int) -> None:
         """Look again at the whole, now that so much came before. Raises :class:`TooLarge` or :class:`Invalid`."""

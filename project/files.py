@@ -18,15 +18,17 @@ from sqlalchemy.exc import IntegrityError
 from project import file_rows, file_types
 from project.concurrency import give_way, in_real_thread
 from project.database import Database
-from project.errors import Invalid, NotFound
+from project.errors import Invalid, NotFound, TooLarge
 from project.file_links import FileLinks, link_over
-from project.file_reception import Allowance, Reception, clean_name
+from project.file_reception import MEGABYTE, Allowance, Reception, clean_name
 from project.file_rows import NewFile
 from project.file_storage import Storage
 from project.models import PROCESSING
 
 #: Files that one attempt may upload.
 RESULT_FILES = 1_000
+#: How often an attempt may bring as much as a result may have: a file whose answer was lost is sent again.
+SENT_AGAIN = 2
 #: Seconds for which bytes without a row, or without an end, are left alone: somebody may be at work on them.
 ORPHAN_SECONDS = 3_600.0
 ORPHAN_BATCH = 500
@@ -39,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class Files:
-    """Files of requests; see the module. ``grace`` is in seconds, ``upload_bytes`` bounds one attempt's uploads."""
+    """Files of requests; see the module. ``grace`` is in seconds, ``upload_bytes`` bounds a result's files together."""
 
     def __init__(
         self, storage: Storage, database: Database, links: FileLinks, *, grace: float, upload_bytes: int
@@ -80,7 +82,8 @@ class Files:
             count, size = file_rows.uploaded(connection, attempt["request_id"], attempt_id)
         if attempt["ended_at"] is not None and attempt["ended_at"] + self._grace < now:
             raise link_over()
-        allowance = Allowance(None, RESULT_FILES, self._upload_bytes, count, size)
+        room = SENT_AGAIN * self._upload_bytes
+        allowance = Allowance(None, RESULT_FILES, room, count, size, largest=self._upload_bytes)
         return attempt, Reception(self._storage, allowance)
 
     def keep_uploads(self, attempt: RowMapping, reception: Reception, now: float) -> None:
@@ -108,7 +111,8 @@ class Files:
         """Return an app's parts as they are kept: media with all that is known of their files.
 
         A media part brings ``file_id`` (an upload of any attempt of this request, or one of its inputs) or
-        ``content`` (bytes) with ``declared``. Raises :class:`Invalid` for a file that the request does not have.
+        ``content`` (bytes) with ``declared``. Raises :class:`Invalid` for a file that the request does not have, and
+        :class:`TooLarge` when they are too large together.
         """
         if not any(_is_media(part) for part in parts):
             return list(parts)
@@ -119,7 +123,14 @@ class Files:
                 self.keep_uploads(attempt, reception, now)
         with self._db.read() as connection:
             known = file_rows.of_request(connection, request_id)
-        return [_with_facts(part, known, place) for place, part in enumerate(parts)]
+        read = [_with_facts(part, known, place) for place, part in enumerate(parts)]
+        self._check_size(read)
+        return read
+
+    def _check_size(self, parts: Sequence[dict[str, Any]]) -> None:
+        sizes = {part["file_id"]: part["size"] for part in parts if "file_id" in part}
+        if sum(sizes.values()) > self._upload_bytes:
+            raise TooLarge(f"The files of a result may have {self._upload_bytes / MEGABYTE:g} MB together.")
 
     @staticmethod
     def _with_file(part: dict[str, Any], reception: Reception) -> dict[str, Any]:

@@ -104,12 +104,24 @@ def test_uploads_belong_to_the_current_attempt_and_a_grace_longer(house: House, 
         upload(files, "0" * 32)
 
 
-def test_uploads_of_an_attempt_are_bounded_together(house: House, files: Files) -> None:
+def test_uploads_of_an_attempt_are_bounded_each_and_together(house: House, files: Files) -> None:
     _, attempt_id = processing(house, files)
-    upload(files, attempt_id, b"x" * 60)
+    with pytest.raises(TooLarge):
+        upload(files, attempt_id, b"x" * 101)
+    upload(files, attempt_id, b"x" * 100)
+    upload(files, attempt_id, b"x" * 60)  # a file whose answer was lost is sent again
     with pytest.raises(TooLarge):
         upload(files, attempt_id, b"x" * 41)
     upload(files, attempt_id, b"x" * 40)
+
+
+def test_the_files_that_a_result_names_are_bounded_together(house: House, files: Files) -> None:
+    request_id, attempt_id = processing(house, files)
+    one, other = (upload(files, attempt_id, b"x" * 60) for _ in range(2))
+    parts = [{"type": "file", "file_id": one.id}] * 3
+    assert len(files.completed(request_id, attempt_id, parts, NOW)) == 3
+    with pytest.raises(TooLarge, match="together"):
+        files.completed(request_id, attempt_id, [*parts, {"type": "file", "file_id": other.id}], NOW)
 
 
 def test_an_upload_whose_request_is_deleted_meanwhile_keeps_nothing(house: House, files: Files, kept: Path) -> None:

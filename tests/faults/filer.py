@@ -167,7 +167,7 @@ class RawHttp:
 
 def kept(data_dir: Path) -> list[Path]:
     """Return everything that lies in a site's store, however deep."""
-    return [path for path in (data_dir / "files").rglob("*") if path.is_file()]
+    return [path for path in (data_dir / "files").rglob("*") if path.is_file() and path.name != "name"]
 
 
 class Scene:
