@@ -171,6 +171,10 @@ def drop_requests(connection: SqlConnection, request_ids: Sequence[str]) -> list
     if not request_ids:
         return []
     ended = InferenceRequest.status.in_(FINAL_STATES)
+    # Locked before their files are looked up, so that an upload which is just being entered is not missed.
+    connection.execute(
+        select(requests.c.id).where(requests.c.id.in_(request_ids)).order_by(requests.c.id).with_for_update()
+    )
     owned = select(files.c.id).where(files.c.request_id.in_(request_ids))
     file_ids = list(connection.execute(owned).scalars())
     connection.execute(delete(requests).where(requests.c.id.in_(request_ids), ended))

@@ -85,8 +85,8 @@ class FolderStorage:
 
     def belongs_to(self, name: str) -> bool:
         """Take ``name`` for good if it has none yet; see :class:`Storage`."""
-        with suppress(FileExistsError), self._name.open("x", encoding="ascii") as file:
-            file.write(name)
+        if not self._name.exists() or not self._name.read_text(encoding="ascii"):  # a crash may have left it empty
+            self._name.write_text(name, encoding="ascii")
         return self._name.read_text(encoding="ascii").strip() == name
 
     def receive(self, key: str, announced: int = 0) -> FolderIncoming:

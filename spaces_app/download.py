@@ -24,14 +24,14 @@ LINK_OVER = (403, 404)
 logger = logging.getLogger(__name__)
 
 
-def download(session: requests.Session, file: InputFile, target: Path, patience: Patience) -> None:
+def download(http: requests.Session, file: InputFile, target: Path, patience: Patience) -> None:
     """Fetch ``file`` to ``target``. Raises :class:`TransferError` when it cannot be had as it was announced."""
     backoff, mismatches = Backoff(), 0
     with Arriving(target) as arriving:
         while True:
             before = arriving.size
             try:
-                exchange(partial(_take, session, file, arriving, patience))
+                exchange(partial(_take, http, file, arriving, patience))
             except Passing as trouble:
                 logger.info("%r: %s at byte %d of %d", file.name, trouble, arriving.size, file.size)
                 if arriving.size > before:
@@ -83,11 +83,11 @@ class Arriving:
         return (self.size, self._hash.hexdigest()) == (file.size, file.sha256)
 
 
-def _take(session: requests.Session, file: InputFile, arriving: Arriving, patience: Patience) -> None:
+def _take(http: requests.Session, file: InputFile, arriving: Arriving, patience: Patience) -> None:
     """Ask for what is missing and take it; returns when nothing more is to come."""
     url = file.url
     wanted = {"Range": f"bytes={arriving.size}-", "If-Range": f'"{file.sha256}"'} if arriving.size else {}
-    with session.get(url, headers=wanted, stream=True, timeout=timeouts(patience)) as answer:
+    with http.get(url, headers=wanted, stream=True, timeout=timeouts(patience)) as answer:
         _check(answer, arriving, renewed=url != file.url)
         # read1 gives what has come, so that little is lost by a cut, and a trickle is seen to be one.
         while chunk := answer.raw.read1(CHUNK):

@@ -13,7 +13,7 @@ from spaces_app.download import download
 from spaces_app.input_file import InputFile
 from spaces_app.local_names import local_name
 from spaces_app.media import Media
-from spaces_app.transfer import Patience, TransferError, new_session
+from spaces_app.transfer import Patience, TransferError, new_http
 from spaces_app.upload import upload
 
 FOLDER_PREFIX = "spaces-"
@@ -34,7 +34,7 @@ class SiteFiles:
         self._one_at_a_time = threading.Lock()
         self._making = threading.Lock()
         self._folder: TemporaryDirectory[str] | None = None
-        self._session: requests.Session | None = None
+        self._http: requests.Session | None = None
         self._closed = False
         self._fetched = 0
 
@@ -61,7 +61,7 @@ class SiteFiles:
                 inputs = self.folder / "inputs"
                 inputs.mkdir(exist_ok=True)
                 target = inputs / local_name(file.name, self._fetched)
-                download(self._http(), file, target, self._patience)
+                download(self._connections(), file, target, self._patience)
             except (TransferError, OSError) as error:
                 reason = _reason(error)
             else:
@@ -73,7 +73,7 @@ class SiteFiles:
         """Send a result file and return its part. Raises :class:`TransferError`, whose message names the file."""
         with self._one_at_a_time:
             try:
-                told = upload(self._http(), self._address, media, self.folder, self._patience)
+                told = upload(self._connections(), self._address, media, self.folder, self._patience)
             except (TransferError, OSError) as error:
                 reason = _reason(error)
             else:
@@ -89,21 +89,21 @@ class SiteFiles:
         """Delete the folder and let go of the connections. Nothing can be fetched or sent any more."""
         with self._making:
             self._closed = True
-            folder, session = self._folder, self._session
+            folder, http = self._folder, self._http
         if folder:
             folder.cleanup()
-        if session:
-            session.close()
+        if http:
+            http.close()
 
     def _address(self) -> str:
         if not self.upload_url:
             raise TransferError("the site takes no result files")
         return self.upload_url
 
-    def _http(self) -> requests.Session:
+    def _connections(self) -> requests.Session:
         with self._making:
-            self._session = self._session or new_session()
-            return self._session
+            self._http = self._http or new_http()
+            return self._http
 
 
 def _reason(error: Exception) -> str:

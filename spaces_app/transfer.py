@@ -71,12 +71,12 @@ class Patience:
             raise TransferError(f"{trouble}, and the request's time is over")
 
 
-def new_session() -> requests.Session:
-    """Return an HTTP session that sends no credentials: the signature in the address is enough."""
-    session = requests.Session()
-    session.auth = _no_auth
-    session.headers["Accept-Encoding"] = "identity"
-    return session
+def new_http() -> requests.Session:
+    """Return HTTP connections that send no credentials: the signature in the address is enough."""
+    http = requests.Session()
+    http.auth = _no_auth
+    http.headers["Accept-Encoding"] = "identity"
+    return http
 
 
 def exchange(action: Callable[[], T]) -> T:

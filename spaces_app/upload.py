@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 def upload(
-    session: requests.Session, address: Callable[[], str], media: Media, folder: Path, patience: Patience
+    http: requests.Session, address: Callable[[], str], media: Media, folder: Path, patience: Patience
 ) -> dict[str, Any]:
     """Send ``media`` to what ``address()`` says and return the site's answer, which has ``file_id``.
 
@@ -37,7 +37,7 @@ def upload(
         start = file.tell()
         while True:
             try:
-                return exchange(partial(_put, session, address, media, file, start, patience))
+                return exchange(partial(_put, http, address, media, file, start, patience))
             except Passing as trouble:
                 logger.info("%r: %s", media.name, trouble)
                 patience.pause(backoff.next(), trouble)
@@ -82,7 +82,7 @@ class Body:
 
 
 def _put(
-    session: requests.Session,
+    http: requests.Session,
     address: Callable[[], str],
     media: Media,
     file: BinaryIO,
@@ -92,7 +92,7 @@ def _put(
     url = address()
     file.seek(start)
     body = Body(file, patience)
-    answer = session.put(
+    answer = http.put(
         _named(url, media.name),
         data=body if len(body) else b"",
         headers={"Content-Type": media.content_type},

@@ -85,7 +85,7 @@ def post_file(path: UploadPath, query: UploadQuery) -> tuple[Response, int]:
     return _take(path, query)
 
 
-# The signature vouches for the call; there is no session that a forged form could borrow.
+# The signature vouches for the call; there is no cookie that a forged form could borrow.
 csrf.exempt(put_file)
 csrf.exempt(post_file)
 

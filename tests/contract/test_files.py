@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, text
 
 from project import file_reception, file_rows
 from project.errors import Forbidden, Invalid, NotFound, TooLarge
@@ -17,6 +18,7 @@ from project.file_storage import FolderStorage
 from project.files import ORPHAN_SECONDS, Files
 from project.ports import Ending
 from tests.house import NOW, House
+from tests.site_process import wait_until
 from tests.unit.test_file_types import WEBM
 
 GRACE = 15.0
@@ -343,3 +345,25 @@ def test_an_account_names_all_its_files(house: House, files: Files, kept: Path) 
     with house.database.read() as connection:
         assert set(file_rows.ids_of_user(connection, house.user)) == ids_in(kept)
         assert file_rows.ids_of_user(connection, other) == []
+
+
+@pytest.mark.parametrize("backend", ["postgresql"])
+def test_an_upload_and_a_deletion_do_not_wait_for_each_other(house: House, files: Files) -> None:
+    """Each locks the request first. On SQLite there is one writer, so only PostgreSQL can get this wrong."""
+    request_id, attempt_id = processing(house, files)
+    house.store.end(request_id, CANCELLED, NOW)
+    deleted: list[object] = []
+    deleting = threading.Thread(target=lambda: deleted.append(house.store.delete(request_id)), daemon=True)
+    with house.database.write() as connection:
+        file_rows.lock_request(connection, request_id)
+        deleting.start()
+        wait_until(lambda: _somebody_waits(house), "the deletion waits for the upload")
+        new = NewFile("f" * 32, "a", "text/plain", 1, "-")
+        file_rows.add(connection, request_id, [new], NOW, attempt_id=attempt_id)
+    deleting.join(10)
+    assert deleted == [["f" * 32]]
+
+
+def _somebody_waits(house: House) -> bool:
+    with house.database.read() as connection:
+        return bool(connection.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one())

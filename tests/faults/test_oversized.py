@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -282,3 +283,31 @@ def test_a_results_names_are_as_harmless_as_those_of_inputs(
     assert app.call("inference_result", result_of(request, {"parts": parts}))["code"] == "accepted"
     names = [part["name"] for part in ended(admin, request_id)["output"]]
     assert names == ["passwd", "boot.ini", "gpj._exe.png", "a__b.png", "x" * 255]
+
+
+def test_a_result_whose_files_are_too_large_ends_its_request(own_site: OwnSite, started: Started) -> None:
+    """The event fits, the file in it does not: sending it again would not make it smaller."""
+    site = own_site(SPACES_MAX_UPLOAD_MB=0.001)
+    admin = site.admin()
+    space = admin.make_space()
+    app = started(Waiting(site.url, admin.make_token(spaces=[space]))).serve(space)
+    request_id = admin.submit(space, "hello")["id"]
+    result = result_of(app.next("inference_request"), {"image": plain(PNG + bytes(2_000))})
+    assert app.call("inference_result", result)["code"] == "too_large"
+    assert ending(ended(admin, request_id)) == TOO_LARGE
+
+
+def test_a_result_with_files_for_what_ended_elsewhere_is_refused(own_site: OwnSite, started: Started) -> None:
+    """The process that holds the app has not heard of it yet, and there is no place for its files any more."""
+    site = own_site()
+    admin = site.admin()
+    space = admin.make_space()
+    app = started(Waiting(site.url, admin.make_token(spaces=[space]))).serve(space)
+    request_id = admin.submit(space, "hello")["id"]
+    request = app.next("inference_request")
+    with contextlib.closing(sqlite3.connect(site.data_dir / "spaces.db")) as outside, outside:
+        outside.execute("UPDATE requests SET status = 'cancelled', finished_at = 1 WHERE id = ?", (request_id,))
+        outside.execute("UPDATE attempts SET ended_at = 1 WHERE request_id = ?", (request_id,))
+    answer = app.call("inference_result", result_of(request, {"image": plain(PNG)}))
+    assert answer["code"] == "already_final"
+    assert "Traceback" not in site.output()

@@ -286,3 +286,13 @@ def test_after_a_crash_accepted_files_are_whole_and_half_ones_were_never_accepte
     wait_until(lambda: app.codes == ["accepted"], "the result is acknowledged")
     assert scene.api.call("GET", final["output"][0]["url"]).content == b"onetwo"
     assert wait_status(scene.api, sent["id"], "completed")["attempt"] == 1
+
+
+def test_a_full_queue_is_told_before_the_upload(own_site: OwnSite, started: Started) -> None:
+    scene = started(Scene(own_site(**SETTINGS, SPACES_QUEUE_LENGTH=1)))
+    scene.admin.submit(scene.space, "the queue is full now")
+    began = scene.post(f"Content-Length: {LIMIT}\r\n", FILE + b"x" * 70_000)  # and the rest never comes
+    answer = began.answer()
+    assert refused(answer, 429, "queue_full")
+    assert answer.seconds < AT_ONCE
+    assert kept(scene.site.data_dir) == []

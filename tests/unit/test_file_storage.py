@@ -124,6 +124,8 @@ def test_it_takes_one_name_for_good(storage: FolderStorage, folder: Path) -> Non
     assert storage.belongs_to("first")
     assert FolderStorage(folder, min_free=0).belongs_to("first")
     assert not FolderStorage(folder, min_free=0).belongs_to("second")
+    (folder / "name").write_text("")  # a crash while it was written
+    assert FolderStorage(folder, min_free=0).belongs_to("second")
 
 
 def test_old_keys_and_abandoned_arrivals(storage: FolderStorage, folder: Path) -> None:

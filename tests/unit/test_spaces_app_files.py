@@ -20,7 +20,7 @@ from spaces_app import InputFile, Media, Request, TransferError
 from spaces_app.answers import compute
 from spaces_app.lane import Lane
 from spaces_app.local_names import local_name
-from spaces_app.transfer import Passing, exchange, new_session
+from spaces_app.transfer import Passing, exchange, new_http
 from tests.site_process import free_port, wait_until
 from tests.unit.file_site import SECRET, FileSite
 
@@ -215,7 +215,7 @@ class TestSecrets:
     def test_an_exchange_that_fails_hides_what_the_library_said(self) -> None:
         address = f"http://127.0.0.1:{free_port()}/?signature={SECRET}"
         with pytest.raises(Passing) as caught:
-            exchange(lambda: new_session().get(address))
+            exchange(lambda: new_http().get(address))
         assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
     def test_a_handler_that_fetches_by_itself_cannot_leak_it(

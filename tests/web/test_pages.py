@@ -544,3 +544,11 @@ def test_signing_in_from_a_space_leads_back_to_it(client, make_space):
 def test_a_limit_on_the_count_is_said_where_it_can_be_reached(ann, make_space, inputs, words):
     make_space("cats", **inputs)
     assert words in page(ann, "/spaces/cats")
+
+
+def test_the_forms_count_as_submits(ann, cats):
+    """Whoever may send so many by the API may not send more by the page."""
+    for _ in range(300):
+        assert send(ann, "cats", "hello").status_code == 503
+    assert send(ann, "cats", "hello").status_code == 429
+    assert ann.post("/requests/none/retry", data={"csrf_token": ann.csrf()}).status_code == 429
