@@ -18,7 +18,7 @@ import signal
 
 from project import create_app
 from project.config import Settings, SettingsError, load_settings
-from project.wiring import Site, claim_folder, configure_logging
+from project.wiring import Site, claim_folder, configure_logging, say
 
 
 def main() -> None:
@@ -38,10 +38,10 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(f"The site cannot listen on {settings.host}:{settings.port}: {error.strerror}.") from error
     port = listener.getsockname()[1]
-    print(f"WebSocket Spaces is ready: {_address(settings, port)}", flush=True)
+    say(f"WebSocket Spaces is ready: {_address(settings, port)}")
     site.serve()
     del lock
-    print("Stopped.", flush=True)
+    say("Stopped.")
 
 
 def _settings() -> Settings:

@@ -38,6 +38,7 @@ def create_app(settings: Settings | None = None) -> OpenAPI:
     limiter.init_app(app)
     web_security.init_app(app, settings)
     wiring.wire(app, settings)
+    web_security.protect_sockets(app, settings)
     register_pages(app)
     register_api(app)
     register_commands(app)

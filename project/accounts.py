@@ -6,6 +6,7 @@ functions below.
 
 from __future__ import annotations
 
+import logging
 import time
 from hmac import compare_digest
 
@@ -14,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from project import file_rows, passwords, tokens, user_rows
-from project.errors import Conflict, DuplicateName, Forbidden, Invalid, NotAuthenticated
+from project.errors import Conflict, DatabaseAway, DuplicateName, Forbidden, Invalid, NotAuthenticated
 from project.first_admin import FirstAdmin, ensure_first_admin, forget_first_password
 from project.models import User
 from project.services import services
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 WRONG = "The user name or the password is wrong."
+
+logger = logging.getLogger(__name__)
 
 
 def find(user_id: int) -> User:
@@ -99,8 +102,7 @@ def authenticate(username: str, password: str, address: str) -> User:
         raise NotAuthenticated(WRONG)
     if not user.active:
         raise NotAuthenticated("This account is switched off. Ask an admin.")
-    with services().database.write() as connection:
-        user_rows.change(connection, user.id, last_login_at=time.time())
+    _note_login(user)
     # The copy from before the check: when the password changed meanwhile, its session key is void, as it must be.
     return user
 
@@ -178,6 +180,15 @@ def delete_user(user_id: int) -> None:
     forget_first_password(user)
 
 
+def _note_login(user: User) -> None:
+    """Write down when somebody signed in; a database that cannot write must not refuse a right password."""
+    try:
+        with services().database.write(tokens.NOTE_PATIENCE) as connection:
+            user_rows.change(connection, user.id, last_login_at=time.time())
+    except DatabaseAway:
+        logger.warning("could not note the sign-in of user %d", user.id)
+
+
 def _fits(user: User | None, account: str, password: str, address: str) -> bool:
     """Say whether the password is this person's; every try counts for the throttle."""
     throttle: SignInThrottle = current_app.extensions["sign_in_throttle"]
@@ -187,6 +198,7 @@ def _fits(user: User | None, account: str, password: str, address: str) -> bool:
         throttle.succeeded(account, address)
         return True
     throttle.failed(account, address)
+    logger.info("a wrong password for %s from %s", f"user {user.id}" if user else "nobody", address)
     return False
 
 

@@ -49,16 +49,51 @@ class Settings(BaseSettings):
     ping_timeout: float = Field(10.0, gt=0, description="Seconds in which a heartbeat must be answered")
 
     queue_length: int = Field(100, ge=1, description="Waiting requests per space")
+    user_queue_length: int = Field(50, ge=1, description="Waiting requests per user, over all spaces")
     max_prompt_chars: int = Field(100_000, ge=1, description="Characters in one prompt")
+    max_parameters_kb: float = Field(100.0, gt=0, description="Kilobytes of one request's parameters, as JSON")
+    max_json_depth: int = Field(64, ge=1, le=200, description="Levels of objects and lists in parameters and results")
     max_upload_mb: float = Field(
         512.0, gt=0, description="Megabytes of one request's files together, and of its result's"
     )
     max_files: int = Field(10, ge=1, le=100, description="Files with one request")
-    upload_stall: float = Field(30.0, gt=0, description="Seconds in which the next 64 kilobytes of an upload must come")
+    uploads_per_user: int = Field(4, ge=1, description="Uploads of one user, or of one attempt's app, at the same time")
+    max_uploads: int = Field(100, ge=1, description="Uploads at the same time in all")
+    user_storage_mb: float = Field(5_000.0, gt=0, description="Megabytes of one user's files, with those of results")
+    upload_stall: float = Field(
+        30.0,
+        gt=0,
+        description="Seconds in which the next 64 kilobytes of an upload, or the whole of another body, must come",
+    )
     min_free_mb: float = Field(
         200.0, ge=0, description="Megabytes that stay free on the disk of the uploads; below, uploads are refused"
     )
     max_event_kb: int = Field(1_000, ge=1, description="Kilobytes in one Socket.IO event")
+    events_per_second: float = Field(200.0, gt=0, description="Socket.IO events of one connection, in the long run")
+    join_timeout: float = Field(
+        20.0, gt=0, description="Seconds in which a connection must authenticate, and then register for a space"
+    )
+    events_before_registration: int = Field(
+        20, ge=1, description="Socket.IO events of a connection that has not registered for a space"
+    )
+    sockets_per_token: int = Field(100, ge=1, description="Open connections of one token")
+    max_unauthenticated_sockets: int = Field(
+        500, ge=1, description="Open Socket.IO sockets that have not authenticated yet, in all"
+    )
+    held_calls_per_user: int = Field(
+        100, ge=1, description="Waiting calls of one user, or of one visitor's address, at the same time"
+    )
+    max_held_calls: int = Field(5_000, ge=1, description="Waiting calls at the same time in all")
+    sockets_per_address: int = Field(
+        1_000, ge=1, description="Open connections of one address (IPv6: one /64), WebSockets included"
+    )
+    max_sockets: int = Field(10_000, ge=1, description="Open connections in all")
+    proxies: int = Field(
+        0, ge=0, le=10, description="Trusted reverse proxies in front; their X-Forwarded headers are believed"
+    )
+    header_timeout: float = Field(20.0, gt=0, description="Seconds in which a request's line and headers must come")
+    idle_timeout: float = Field(75.0, gt=0, description="Seconds that a connection may be idle between two requests")
+    send_stall: float = Field(60.0, gt=0, description="Seconds in which a reader must take something of its answer")
     retention_days: float = Field(7.0, gt=0, description="Days that ended requests are kept")
     registration: Literal["open", "closed"] = Field("open", description="Whether visitors may make an account")
     admins_see_requests: Literal["off", "on"] = Field(
@@ -103,6 +138,11 @@ class Settings(BaseSettings):
     def sqlalchemy_url(self) -> str:
         """The database address, with the default filled in."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'spaces.db').resolve()}"
+
+    @property
+    def files_dir(self) -> Path:
+        """The folder of uploads and result files."""
+        return self.data_dir / "files"
 
     def key(self) -> str:
         """Return the signing key, making and keeping a random one (owner-only) on first use."""

@@ -10,17 +10,21 @@
     │   ├── DuplicateName             duplicate_name
     │   ├── SpaceDisabled             space_disabled
     │   ├── AlreadyFinal              already_final
-    │   └── NotFinal                  not_final
+    │   ├── NotFinal                  not_final
+    │   └── InProgress                in_progress
     ├── TooLarge                 413  too_large
+    │   └── QuotaFull                 quota_full
     ├── UnsupportedMedia         415  unsupported_media_type
     ├── Invalid                  422  invalid            (readable, but a field is wrong)
-    ├── TooMany                  429
+    │   └── KeyReused                 key_reused
+    ├── TooMany                  429  too_many
     │   ├── QueueFull                 queue_full
     │   └── RateLimited               rate_limited
     ├── Unavailable              503
     │   ├── SpaceOffline              space_offline
     │   ├── ShuttingDown              shutting_down
-    │   └── DatabaseAway              database_away
+    │   ├── DatabaseAway              database_away
+    │   └── StorageAway               storage_away
     └── StorageFull              507  storage_full
 
 Each class carries the ``code`` that programs read and the HTTP ``status``. One handler
@@ -120,11 +124,24 @@ class NotFinal(Conflict):
     default_message = "This request has not ended yet."
 
 
+class InProgress(Conflict):
+    """A submit with the same ``Idempotency-Key`` is still being read; nothing is known of it yet."""
+
+    code = "in_progress"
+    default_message = "The first submit with this Idempotency-Key is still being accepted. Ask again in a moment."
+
+
 class TooLarge(SpacesError):
     """A body, prompt or event is over its limit."""
 
     status, code = 413, "too_large"
     default_message = "This is larger than the site allows."
+
+
+class QuotaFull(TooLarge):
+    """The files of this user's requests take all the room that one user has."""
+
+    code = "quota_full"
 
 
 class UnsupportedMedia(SpacesError):
@@ -146,8 +163,15 @@ class Invalid(SpacesError):
         return cls(f"{name}: {message}", details=[{"field": name, "message": message}])
 
 
+class KeyReused(Invalid):
+    """An ``Idempotency-Key`` came a second time, with another body than the first."""
+
+    code = "key_reused"
+    default_message = "This Idempotency-Key was used for another request. A new request needs a new key."
+
+
 class TooMany(SpacesError):
-    """More than a limit allows; ``Retry-After`` says when to come back."""
+    """More at the same time than a limit allows; ``Retry-After`` says when to come back."""
 
     status, code = 429, "too_many"
     default_message = "Too many at once. Try again later."
@@ -189,10 +213,18 @@ class ShuttingDown(Unavailable):
 
 
 class DatabaseAway(Unavailable):
-    """The database does not answer; nothing was accepted."""
+    """The database does not answer; nothing was accepted, unless it is ``maybe_kept``: then nobody knows."""
 
     code = "database_away"
+    maybe_kept = False
     default_message = "The database does not answer. Nothing was accepted; try again in a moment."
+
+
+class StorageAway(Unavailable):
+    """The files can be neither kept nor read; nothing of this one was kept."""
+
+    code = "storage_away"
+    default_message = "The site cannot reach its files at the moment. Nothing was accepted; try again in a moment."
 
 
 class StorageFull(SpacesError):

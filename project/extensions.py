@@ -16,5 +16,6 @@ db = SQLAlchemy(model_class=Base)
 migrate = Migrate(render_as_batch=True)
 login_manager = LoginManager()
 csrf = CSRFProtect()
-limiter = Limiter(get_remote_address, storage_uri="memory://", headers_enabled=True)
+# Its headers stay off: they would put its own time into every Retry-After, also where a refusal knows better.
+limiter = Limiter(get_remote_address, storage_uri="memory://")
 bootstrap = Bootstrap5()

@@ -195,7 +195,7 @@ class Reception:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Discard what was not released, unless a commit may have gone through unheard: then the sweep decides."""
-        if not isinstance(error, DatabaseAway):
+        if not (isinstance(error, DatabaseAway) and error.maybe_kept):
             for discard in self._begun:
                 discard()
 

@@ -67,6 +67,11 @@ _attempt = (
 _uploaded = select(func.count(), func.coalesce(func.sum(files.c.size), 0)).where(
     files.c.attempt_id == bindparam("attempt_id"), files.c.request_id == bindparam("request_id")
 )
+_size_of_user = (
+    select(func.coalesce(func.sum(files.c.size), 0))
+    .join(requests, requests.c.id == files.c.request_id)
+    .where(requests.c.user_id == bindparam("user_id"))
+)
 _one_at_a_time = select(requests.c.id).where(requests.c.id == bindparam("request_id")).with_for_update(key_share=True)
 _is_unused = ~files.c.used
 _use = update(files).where(files.c.request_id == bindparam("b_request_id"), _is_unused).values(used=True)
@@ -185,6 +190,11 @@ def ids_of_user(connection: SqlConnection, user_id: int) -> list[str]:
     """Return the ids of all files of somebody's requests."""
     mine = select(files.c.id).join(requests, requests.c.id == files.c.request_id).where(requests.c.user_id == user_id)
     return list(connection.execute(mine).scalars())
+
+
+def size_of_user(connection: SqlConnection, user_id: int) -> int:
+    """Return the bytes of all files of somebody's requests."""
+    return int(connection.execute(_size_of_user, {"user_id": user_id}).scalar_one())
 
 
 def known(connection: SqlConnection, file_ids: Sequence[str]) -> set[str]:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from project import file_rows, file_types
 from project.concurrency import give_way, in_real_thread
 from project.database import Database
-from project.errors import Invalid, NotFound, TooLarge
+from project.errors import Invalid, NotFound, StorageAway, TooLarge
 from project.file_links import FileLinks, link_over
 from project.file_reception import MEGABYTE, Allowance, Reception, clean_name
 from project.file_rows import NewFile
@@ -72,6 +72,11 @@ class Files:
     def receive(self, allowance: Allowance) -> Reception:
         """Return what takes the files of a submit."""
         return Reception(self._storage, allowance)
+
+    def size_of_user(self, user_id: int) -> int:
+        """Return the bytes of all files of somebody's requests, with those of the results."""
+        with self._db.read() as connection:
+            return file_rows.size_of_user(connection, user_id)
 
     def receive_upload(self, attempt_id: str, now: float) -> tuple[RowMapping, Reception]:
         """Return the attempt and what takes its uploads. Raises :class:`NotFound`, :class:`Forbidden`."""
@@ -170,9 +175,12 @@ class Files:
     # Going
 
     def forget(self, file_ids: Iterable[str]) -> None:
-        """Delete the bytes of files whose rows are gone."""
+        """Delete the bytes of files whose rows are gone; what cannot be deleted now is left to a sweep."""
         for file_id in file_ids:
-            self._storage.delete(file_id)
+            try:
+                self._storage.delete(file_id)
+            except StorageAway:
+                logger.warning("file %s cannot be deleted now; a sweep will find it", file_id)
 
     def expire(self, before: float) -> int:
         """Delete the requests that ended before that time (Unix seconds); return how many."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -9,12 +10,15 @@ from urllib.parse import urlsplit
 from flask import g, request, session
 from flask_login import current_user, login_user, logout_user
 
-from project import accounts, tokens
+from project import accounts, session_rows, tokens
 from project.errors import Forbidden, NotAuthenticated
 from project.models import User
 from project.tokens import TokenInfo
 
 REFUSED = "This token is not valid: unknown, expired or revoked."
+#: How long a login session lasts, whatever is done with it: after that the password is asked for again.
+SESSION_SECONDS = 14 * 86_400
+SESSION_ID, SIGNED_IN_AT = "session_id", "signed_in_at"
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,22 @@ def presents_token() -> bool:
 
 
 def session_user(session_id: str) -> User | None:
-    """Return the person of a login session (Flask-Login asks); a call with a token has no session."""
-    return None if presents_token() else accounts.load_user(session_id)
+    """Return the person of a login session (Flask-Login asks) that goes on; a call with a token has no session."""
+    if presents_token() or _session_ends_at() <= time.time():
+        return None
+    user = accounts.load_user(session_id)
+    return None if user is None or session_rows.has_ended(session[SESSION_ID]) else user
+
+
+def known_name() -> str:
+    """Say for the log who makes this call, as far as that has been looked up already; asks nothing."""
+    if "left" in g:
+        return str(g.left)
+    found: Caller | None = g.get("caller")
+    user: User | None = found.user if found else g.get("_login_user")
+    if user is None or not user.is_authenticated:
+        return "a visitor"
+    return f"user {user.id}" + (f" with token {found.token.id}" if found and found.token else "")
 
 
 def sign_in(user: User) -> None:
@@ -84,18 +102,31 @@ def sign_in(user: User) -> None:
     _without_token()
     session.clear()
     session.permanent = True
+    session[SESSION_ID], session[SIGNED_IN_AT] = secrets.token_urlsafe(24), int(time.time())
     login_user(user)
     g.pop("csrf_token", None)  # kept for the call by Flask-WTF; the new session needs one of its own
     g.pop("caller", None)
 
 
 def sign_out() -> None:
-    """End the login session in this browser. Raises :class:`Forbidden` for a call with a token."""
+    """End the login session of this browser, and with it every copy of its cookie.
+
+    Raises :class:`Forbidden` for a call with a token.
+    """
     _without_token()
+    if current_user.is_authenticated:
+        g.left = known_name()
+        session_rows.end(session[SESSION_ID], _session_ends_at(), time.time())
     logout_user()
     session.clear()
     g.pop("csrf_token", None)
     g.pop("caller", None)
+
+
+def _session_ends_at() -> float:
+    """Return when this browser's login session ends at the latest, in Unix seconds; 0 when it has none."""
+    since, named = session.get(SIGNED_IN_AT), isinstance(session.get(SESSION_ID), str)
+    return float(since + SESSION_SECONDS) if named and isinstance(since, int) else 0.0
 
 
 def _without_token() -> None:

@@ -77,6 +77,15 @@ class User(UserMixin, Base):
         return f"{self.id}:{self.session_key}"
 
 
+class EndedSession(Base):
+    """A login session that was signed out of: a copy of its cookie opens nothing. Of no use after ``until``."""
+
+    __tablename__ = "ended_sessions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    until: Mapped[float] = mapped_column(Double, index=True)
+
+
 class Space(Base):
     """A page, a queue and an API in front of one model."""
 
@@ -161,10 +170,31 @@ class InferenceRequest(Base):
             sqlite_where=text("status = 'queued'"),
             postgresql_where=text("status = 'queued'"),
         ),
+        Index(
+            "ix_requests_user_queue",
+            "user_id",
+            sqlite_where=text("status = 'queued'"),
+            postgresql_where=text("status = 'queued'"),
+        ),
         Index("ix_requests_user", "user_id", "created_at", "id"),
         Index("ix_requests_finished", "finished_at"),
         Index("ix_requests_user_space", "user_id", "space_id", "updated_at"),
     )
+
+
+class SubmitKey(Base):
+    """The ``Idempotency-Key`` of an accepted submit, and the hash of what came with it (guarantee G10).
+
+    It outlives its request, so that a late repetition does not bring a deleted request back.
+    """
+
+    __tablename__ = "submit_keys"
+
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_hash: Mapped[str] = mapped_column(String(64))
+    request_id: Mapped[str] = mapped_column(String(32))
+    created_at: Mapped[float] = mapped_column(Double, index=True)
 
 
 class StoredFile(Base):

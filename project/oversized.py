@@ -12,13 +12,20 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
+from socket import SHUT_RD
 from typing import Any
 
-from project.concurrency import read_within
+from engineio.exceptions import EngineIOError
+
+from project.concurrency import Outgoing, read_within
+from project.simple_sockets import end
+from project.unread import bound_unread
 
 #: Characters of the packet's beginning that are looked at.
 HEAD = 4_096
 PEEK_SECONDS = 1.0
+#: How a packet begins in a WebSocket's text (Engine.IO protocol 4).
+PACKET_TYPES = "0123456"
 #: Bytes that a fragment costs beside its content, and how many (and pieces of a frame) a message may have for free.
 FRAGMENT_COST, FRAGMENTS = 64, 10_000
 #: RFC 6455, 7.4.1: "message too big".
@@ -33,8 +40,13 @@ def watch_packets(engine: Any, largest: int, told: Told) -> None:
     make = engine._async["websocket"]
 
     def watched(handler: Any, server: Any) -> Any:
-        engine_sid = handler.__self__.sid
-        return make(lambda ws: handler(_Watched(ws, largest, lambda head: told(engine_sid, head))), server)
+        socket = handler.__self__
+
+        def handle(ws: Any) -> Any:
+            bound_unread(socket)
+            return handler(_Watched(ws, largest, lambda head: told(socket.sid, head), lambda: bool(socket.closed)))
+
+        return make(handle, server)
 
     # The dictionary belongs to the library and is shared by all its servers.
     engine._async = {**engine._async, "websocket": watched}
@@ -47,7 +59,10 @@ def watch_posts(socket: Any, largest: int, told: Told) -> None:
     def handle_and_tell(environ: dict[str, Any]) -> Any:
         if int(environ.get("CONTENT_LENGTH") or 0) > largest:
             told(socket.sid, _text(_beginning(environ)))
-        return handle(environ)
+        try:
+            return handle(environ)
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            raise EngineIOError("not a packet") from error
 
     socket.handle_post_request = handle_and_tell
 
@@ -55,24 +70,28 @@ def watch_posts(socket: Any, largest: int, told: Told) -> None:
 def _beginning(environ: dict[str, Any]) -> bytes:
     """Return the first bytes of a body, or none when they do not come soon."""
     try:
-        return read_within(environ["wsgi.input"], HEAD, PEEK_SECONDS, environ)
+        return read_within(environ["wsgi.input"], HEAD, PEEK_SECONDS)
     except OSError:
         return b""
 
 
 class _Watched:
-    """A WebSocket as python-engineio uses it; everything but :meth:`wait` is the library's."""
+    """A WebSocket as python-engineio uses it. ``socket`` is what it sets a timeout on."""
 
-    def __init__(self, ws: Any, largest: int, told: Callable[[str], None]) -> None:
+    def __init__(self, ws: Any, largest: int, told: Callable[[str], None], is_closed: Callable[[], bool]) -> None:
         self._ws = ws
+        self._is_closed = is_closed
         self._largest = largest
         self._told = told
         self._has_told = False
         self._inner = getattr(ws, "ws", None)  # simple-websocket has one, eventlet's is the socket itself
         if self._inner is not None:
             self._inner.max_message_size = largest
+            self.socket = self._inner.sock = Outgoing(self._inner.sock, None)
+            self.close = partial(end, self._inner)
             _end_at_once(self._inner)
         else:
+            ws.socket = Outgoing(ws.socket, None)
             self._close = ws.close
             ws.close = self._closing
             failed = sys.modules[type(ws).__module__].FailedConnectionError
@@ -82,18 +101,22 @@ class _Watched:
         return getattr(self._ws, name)
 
     def wait(self) -> Any:
-        """Return the next packet, or None at the end."""
+        """Return the next packet, or None at the end; what is no packet at all is the end too."""
+        if self._is_closed():
+            return None  # the library would take whatever else has come
         data = self._ws.wait()
         if data is None and self._inner is not None and self._inner.incoming_message_len > self._largest:
             self._told(_text(self._inner.incoming_message or ""))
         elif data is not None and len(data) > self._largest:
             self._told(_text(data))
-        return data
+        return data if _is_packet(data) else None
 
     def _closing(self, close_data: tuple[int, str] | None = None) -> None:
-        """Look at a frame that eventlet refused by its announced length: none of it has been read yet."""
+        """End it; first look at a frame that eventlet refused by its announced length: none of it has been read yet."""
         if close_data and close_data[0] == TOO_BIG and not self._has_told:
             self._told(_text(_peek(self._ws.socket)))
+        with contextlib.suppress(OSError):
+            self._ws.socket.shutdown(SHUT_RD)  # whoever still reads there wakes: a peer that sleeps would not do it
         self._close(close_data)
 
     def _told_of_fragments(self, head: bytes) -> None:
@@ -147,6 +170,11 @@ def _peek(socket: Any) -> bytes:
             raw += more
     mask, masked = raw[:4], raw[4:]
     return bytes(byte ^ mask[place % 4] for place, byte in enumerate(masked))
+
+
+def _is_packet(data: str | bytes | None) -> bool:
+    """Whether the Engine.IO server can tell what kind of packet it is; for others it would raise where nobody looks."""
+    return bool(data) and (not isinstance(data, str) or data[0] in PACKET_TYPES)
 
 
 def _text(data: str | bytes | bytearray) -> str:

@@ -227,8 +227,11 @@ class Transport(Protocol):
     def is_open(self, connection_id: str) -> bool:
         """Whether the connection is still there."""
 
-    def of_token(self, token_id: int) -> Sequence[str]:
+    def of_token(self, token_id: int | None) -> Sequence[str]:
         """Return the connections that a token opened, also those that serve nothing."""
+
+    def close_idle(self, serves: Callable[[str], bool]) -> None:
+        """Close what did not authenticate in time, or then not register: what ``serves`` nothing."""
 
 
 class Notifier(Protocol):

@@ -13,18 +13,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, and_, bindparam, insert, select, text, update
+from sqlalchemy import Integer, and_, bindparam, insert, select, update
 from sqlalchemy.engine import Connection as SqlConnection
 from sqlalchemy.engine import RowMapping
 
-from project import connection_rows, file_rows, process_rows, request_moves, request_reads
+from project import connection_rows, file_rows, process_rows, request_moves, request_reads, submit_key_rows
 from project.database import Database
 from project.errors import AlreadyFinal, NotFinal, NotFound, QueueFull, SpaceDisabled, SpaceOffline
 from project.file_rows import NewFile
 from project.models import CANCELLED, FAILED, FINAL_STATES, OPEN_STATES, QUEUED, SEQ_STEP, TIMED_OUT
 from project.ports import AppLink, Binding, Change, Ending, Fenced, OpenWork
 from project.request_reads import SpaceLoad
-from project.request_tables import by_id, count_queued, is_queued, note, requests, spaces
+from project.request_tables import by_id, count_queued, count_queued_of_user, is_queued, note, requests, spaces
+from project.submit_key_rows import KeyedBody
 
 __all__ = ["Binding", "Change", "Ending", "Fenced", "Limits", "RequestStore", "SpaceLoad"]
 
@@ -46,6 +47,7 @@ class Limits:
     queue_ttl: float
     max_attempts: int
     queue_length: int
+    user_queue_length: int
 
 
 class RequestStore:
@@ -68,23 +70,52 @@ class RequestStore:
         files: Sequence[NewFile] = (),
         connected: bool,
         now: float,
+        keyed: KeyedBody | None = None,
         retry_of: str | None = None,
     ) -> RowMapping:
         """Accept a request: its row, with its ``position``, is committed when this returns.
 
         Raises NotFound, SpaceDisabled, SpaceOffline (not ``connected`` and the space does not queue
-        while offline) or QueueFull; then nothing was accepted.
+        while offline), QueueFull, or InProgress (``keyed`` was accepted since :meth:`accepted_before` looked);
+        then nothing was accepted.
         """
         with self._db.write() as connection:
             space = self._next_in(connection, space_id)
-            waiting = self._check_open(connection, space, connected)
+            self._check_open(space, connected)
+            waiting = self._check_queues(connection, space_id, space["queue_length"], user_id)
             said = {"user_id": user_id, "username": username, "prompt": prompt, "parameters": parameters}
             said["files"] = [file.facts() for file in files]
             values = {**self._new_row(space, now), **said, "retry_of": retry_of}
             row = connection.execute(_insert, {**values, "b_position": waiting + 1}).mappings().one()
             note(connection, row["id"], now, None, QUEUED, 0, None)
             file_rows.add(connection, row["id"], files, now)
+            if keyed:
+                submit_key_rows.remember(connection, user_id, keyed, row["id"], now)
             return row
+
+    def accepted_before(self, user_id: int, keyed: KeyedBody, now: float) -> RowMapping | None:
+        """Return the request that was accepted with this key and body, or None when the key is new.
+
+        Raises KeyReused when another body came with the key, and NotFound when the request was deleted.
+        """
+        with self._db.read() as connection:
+            request_id = submit_key_rows.find(connection, user_id, keyed, now)
+            if request_id is None:
+                return None
+            row = connection.execute(by_id, {"id": request_id}).mappings().first()
+        if row is None:
+            raise NotFound("The request of this Idempotency-Key was deleted.")
+        return row
+
+    def knows_key(self, user_id: int, key: str, now: float) -> bool:
+        """Whether a request of this user was accepted with this key."""
+        with self._db.read() as connection:
+            return submit_key_rows.is_known(connection, user_id, key, now)
+
+    def forget_old_keys(self, now: float) -> int:
+        """Delete the keys of submits that are remembered no longer; return how many."""
+        with self._db.write() as connection:
+            return submit_key_rows.drop_old(connection, now)
 
     @staticmethod
     def _next_in(connection: SqlConnection, space_id: int) -> RowMapping:
@@ -94,16 +125,26 @@ class RequestStore:
             raise NotFound
         return space
 
-    def _check_open(self, connection: SqlConnection, space: RowMapping, connected: bool) -> int:
-        """Return how many wait already. Raises what refuses one more."""
+    @staticmethod
+    def _check_open(space: RowMapping, connected: bool) -> None:
         if not space["enabled"]:
             raise SpaceDisabled
         if not connected and not space["queue_when_offline"]:
             raise SpaceOffline(retry_after=5)
-        limit = space["queue_length"] or self._limits.queue_length
-        waiting = int(connection.execute(count_queued, {"space": space["id"]}).scalar_one())
+
+    def check_queues(self, space_id: int, space_limit: int | None, user_id: int) -> None:
+        """Raise QueueFull when as many requests wait as may wait: in the space, or of the user in all spaces."""
+        with self._db.read() as connection:
+            self._check_queues(connection, space_id, space_limit, user_id)
+
+    def _check_queues(self, connection: SqlConnection, space_id: int, space_limit: int | None, user_id: int) -> int:
+        """Return how many wait in the space already. Raises what refuses one more."""
+        limit, limit_of_user = space_limit or self._limits.queue_length, self._limits.user_queue_length
+        waiting = int(connection.execute(count_queued, {"space": space_id}).scalar_one())
         if waiting >= limit:
             raise QueueFull(f"The queue of this space is full ({limit} waiting). Try again later.", retry_after=5)
+        if connection.execute(count_queued_of_user, {"user": user_id}).scalar_one() >= limit_of_user:
+            raise QueueFull(f"You have {limit_of_user} requests waiting; wait until one has begun.", retry_after=5)
         return waiting
 
     def _new_row(self, space: RowMapping, now: float) -> dict[str, Any]:
@@ -177,11 +218,6 @@ class RequestStore:
     ) -> str:
         """Say why a result that nobody waits for is refused, in the order of guarantee G11."""
         return request_reads.refusal(self._db, request_id, attempt_id, token_id, connection_id, now)
-
-    def ping(self) -> None:
-        """Raise :class:`project.errors.DatabaseAway` when the database does not answer."""
-        with self._db.read() as connection:
-            connection.execute(text("SELECT 1"))
 
     # Connections
 

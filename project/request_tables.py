@@ -35,6 +35,9 @@ is_processing: Any = requests.c.status == literal_column(f"'{PROCESSING}'")
 by_id = select(requests).where(requests.c.id == bindparam("id"))
 processing_in_space = select(requests).where(requests.c.space_id == bindparam("space"), is_processing)
 count_queued = select(func.count()).select_from(requests).where(requests.c.space_id == bindparam("space"), is_queued)
+count_queued_of_user = (
+    select(func.count()).select_from(requests).where(requests.c.user_id == bindparam("user"), is_queued)
+)
 
 
 _note = insert(transitions)

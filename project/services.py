@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from project.at_once import AtOnce
 from project.config import Settings
 from project.database import Database
 from project.files import Files
@@ -26,6 +27,10 @@ class Services:
     manager: WebsocketManager
     notifier: MemoryNotifier
     files: Files
+    #: Idempotency keys of submits that are being read, held calls, and uploads: what goes on at this moment.
+    submit_keys: AtOnce
+    held_calls: AtOnce
+    uploads: AtOnce
 
 
 def services() -> Services:

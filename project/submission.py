@@ -1,9 +1,13 @@
-"""How a request is accepted, whether a page or a program sent it."""
+"""How a request is accepted, whether a page or a program sent it; with an ``Idempotency-Key`` once, however often."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import RowMapping
@@ -11,20 +15,22 @@ from sqlalchemy.exc import IntegrityError
 
 from project import space_admin
 from project.errors import (
+    InProgress,
     Invalid,
     NotAuthenticated,
     NotFinal,
     NotFound,
-    QueueFull,
+    QuotaFull,
     ShuttingDown,
     SpaceDisabled,
     SpaceOffline,
 )
 from project.extensions import db
-from project.file_reception import Allowance, Reception
+from project.file_reception import MEGABYTE, Allowance, Reception
 from project.file_rows import NewFile
 from project.models import FINAL_STATES, Space, User
 from project.services import services
+from project.submit_key_rows import KeyedBody
 
 Row = RowMapping
 FILE_FIELDS = ("audio", "video", "file")
@@ -33,7 +39,30 @@ COME_AGAIN = 5.0
 NOTHING_NEW = Allowance(frozenset(), 0, 0)
 
 
-def check_open(space: Space) -> None:
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An accepted request; not new when an earlier submit with the same ``Idempotency-Key`` made it."""
+
+    row: Row
+    is_new: bool = True
+
+
+@contextmanager
+def accepting(user_id: int, key: str | None) -> Iterator[None]:
+    """Hold a user's ``Idempotency-Key`` while its submit is read and kept.
+
+    Raises :class:`InProgress` while another submit holds it.
+    """
+    if key is None:
+        yield
+        return
+    with services().submit_keys.place(f"{user_id}:{key}") as is_only_one:
+        if not is_only_one:
+            raise InProgress(retry_after=1)
+        yield
+
+
+def check_open(space: Space, user: User) -> None:
     """Refuse early, before an upload is read, what :func:`submit` would refuse after it.
 
     Raises :class:`ShuttingDown`, :class:`SpaceDisabled`, :class:`SpaceOffline` or :class:`QueueFull`.
@@ -45,8 +74,17 @@ def check_open(space: Space) -> None:
         raise SpaceDisabled
     if not space.queue_when_offline and not manager.is_connected(space.id):
         raise SpaceOffline(retry_after=COME_AGAIN)
-    if services().store.queue_size(space.id) >= (space.queue_length or services().settings.queue_length):
-        raise QueueFull(retry_after=COME_AGAIN)
+    services().store.check_queues(space.id, space.queue_length, user.id)
+
+
+def check_room(user: User, size: int) -> None:
+    """Refuse ``size`` bytes more than one user may have here. Raises :class:`QuotaFull`."""
+    limit, used = services().settings.user_storage_mb * MEGABYTE, services().files.size_of_user(user.id)
+    if used + size > limit:
+        raise QuotaFull(
+            f"Your files take {used / MEGABYTE:,.0f} MB of the {limit / MEGABYTE:,.0f} MB that one user may have here. "
+            "Delete requests that you do not need any more."
+        )
 
 
 def check_inputs(space: Space, prompt: str, files: Sequence[NewFile]) -> None:
@@ -65,19 +103,28 @@ def check_inputs(space: Space, prompt: str, files: Sequence[NewFile]) -> None:
 
 
 def submit(
-    space_id: int,
+    space: Space,
     user: User,
     prompt: str,
     parameters: dict[str, Any],
     reception: Reception | None = None,
+    *,
+    key: str | None = None,
     retry_of: str | None = None,
-) -> Row:
-    """Keep a new request with the files of ``reception``, then hand it over if the app is free; return its row.
+) -> Accepted:
+    """Keep a new request with the files of ``reception``, then hand it over if the app is free.
 
-    Raises what :meth:`project.request_store.RequestStore.create` raises, :class:`ShuttingDown`, and
+    With a ``key`` (see :func:`accepting`) that was accepted before, return the request of that time.
+    Raises what :func:`check_inputs` and :meth:`project.request_store.RequestStore.create` raise,
+    :class:`ShuttingDown`, :class:`KeyReused`, :class:`NotFound` when the request of the key was deleted, and
     :class:`NotAuthenticated` when the account was deleted meanwhile.
     """
-    site, user_id, username = services(), user.id, user.username
+    site, space_id, user_id, username = services(), space.id, user.id, user.username
+    files = reception.files if reception else []
+    keyed = KeyedBody(key, _hash_of(space_id, prompt, parameters, files, retry_of)) if key else None
+    if keyed and (earlier := site.store.accepted_before(user_id, keyed, time.time())):
+        return Accepted(earlier, is_new=False)
+    check_inputs(space, prompt, files)
     if not site.manager.accepting:
         raise ShuttingDown(retry_after=COME_AGAIN)
     db.session.remove()  # a call never holds one connection while it asks for another
@@ -90,9 +137,10 @@ def submit(
             username,
             prompt,
             parameters,
-            files=reception.files if reception else (),
+            files=files,
             connected=site.manager.is_connected(space_id),
             now=time.time(),
+            keyed=keyed,
             retry_of=retry_of,
         )
     except IntegrityError as error:
@@ -100,11 +148,19 @@ def submit(
     if reception:
         reception.release()
     site.manager.work_arrived(space_id)
-    return row
+    return Accepted(row)
 
 
-def repeat(old: Row, user: User) -> Row:
-    """Submit an ended request once more, with its files, as a new one that names the old; return its row.
+def _hash_of(
+    space_id: int, prompt: str, parameters: dict[str, Any], files: Sequence[NewFile], retry_of: str | None
+) -> str:
+    """Return what tells two bodies apart: the space, all fields, and the files' hashes."""
+    said = [space_id, prompt, parameters, [[file.field, file.sha256] for file in files], retry_of]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def repeat(old: Row, user: User, key: str | None = None) -> Accepted:
+    """Submit an ended request once more, with its files, as a new one that names the old; it may have a ``key`` too.
 
     Raises :class:`NotFinal`, :class:`NotFound` (the space or a file is gone), and what :func:`submit` raises.
     """
@@ -114,10 +170,11 @@ def repeat(old: Row, user: User) -> Row:
         raise NotFound("The space of this request does not exist any more.")
     space = space_admin.find_visible(old["space_name"], user)
     with services().files.receive(NOTHING_NEW) as reception:
+        check_room(user, sum(facts["size"] for facts in old["files"] or ()))
         for facts in old["files"] or ():
             reception.copy(facts)
-        check_inputs(space, old["prompt"], reception.files)
-        return submit(space.id, user, old["prompt"], old["parameters"], reception, retry_of=old["id"])
+        with accepting(user.id, key):
+            return submit(space, user, old["prompt"], old["parameters"], reception, key=key, retry_of=old["id"])
 
 
 def delete(request_id: str) -> None:

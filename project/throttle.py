@@ -7,7 +7,6 @@ looked at, so that simultaneous guesses cannot slip through, and is given back b
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 
@@ -15,6 +14,7 @@ from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from project.addresses import network
 from project.errors import RateLimited
 
 #: Nine wrong ones are answered, the tenth in a quarter of an hour is refused.
@@ -60,15 +60,3 @@ class SignInThrottle:
     def _refuse(self, item: RateLimitItem, *keys: str) -> None:
         wait = self._limiter.get_window_stats(item, *keys).reset_time - time.time()
         raise RateLimited(MESSAGE, retry_after=max(1.0, wait))
-
-
-def network(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 that one IPv6 customer has."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        mapped = parsed.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)

@@ -13,7 +13,9 @@ python-engineio 4.15:
 from __future__ import annotations
 
 import logging
+import re
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,9 +23,12 @@ from engineio import packet as engine_packet
 from flask_socketio import SocketIO
 from socketio import packet as socket_packet
 
+from project.config import Settings
+from project.engine_sockets import EngineSockets
 from project.file_links import FileLinks
 from project.messages import request_body
 from project.oversized import watch_packets, watch_posts
+from project.polling_posts import read_posts_first
 
 logger = logging.getLogger(__name__)
 
@@ -32,28 +37,42 @@ RESERVED_EVENTS = frozenset({"connect", "disconnect", "connect_error", "*"})
 UNDERSTOOD = frozenset({socket_packet.CONNECT, socket_packet.DISCONNECT, socket_packet.EVENT, socket_packet.ACK})
 #: Seconds between a Socket.IO disconnect and closing the transport of a peer that stays.
 LINGER = 5.0
+#: An event of the site's namespace, and the id under which it wants its answer, if any.
+UNREADABLE_EVENT = re.compile(r"2(?:/,)?([0-9]{0,15})\[")
+
+
+def longest_packet(settings: Settings) -> int:
+    """Return the bytes of the longest packet that is read: what is longer than an event may be, can still be named."""
+    return 4 * settings.max_event_kb * 1000
 
 
 class SocketTransport:
     """Speaks to connections by the id that the manager knows them by."""
 
-    def __init__(self, socketio: SocketIO, links: FileLinks, largest: int) -> None:
-        """``largest`` is the length of the longest packet that is read."""
+    def __init__(self, socketio: SocketIO, links: FileLinks, settings: Settings) -> None:
         self._socketio = socketio
         self._links = links
-        self._largest = largest
+        self._settings = settings
+        self._largest = longest_packet(settings)
         self._server: Any = socketio.server
+        self._sockets = EngineSockets(
+            self._server,
+            most_waiting=settings.max_unauthenticated_sockets,
+            events_per_second=settings.events_per_second,
+        )
         self._lock = threading.Lock()
         self._sids: dict[str, str] = {}
         self._tokens: dict[str, int | None] = {}
         self._bases: dict[str, str] = {}
+        self._since: dict[str, float] = {}
         self._pongs: dict[str, list[threading.Event]] = {}
         self._ack_ids: dict[str, int | None] = {}
         self._sizes: dict[str, int] = {}
         self._server.eio.on("message", self._on_message)
         #: Told the connection and the beginning of a packet that was too long to be read, before that ends it.
         self.on_oversized: Callable[[str, str], None] = lambda _connection_id, _head: None
-        watch_packets(self._server.eio, largest, self._oversized)
+        watch_packets(self._server.eio, self._largest, self._oversized)
+        read_posts_first(self._server.eio, self._largest)
 
     # Who is there
 
@@ -63,6 +82,8 @@ class SocketTransport:
             self._sids[connection_id] = sid
             self._tokens[connection_id] = token_id
             self._bases[connection_id] = base
+            self._since[connection_id] = time.monotonic()
+        self._sockets.joined(self._engine_sid(sid))
         self._listen_below(self._engine_sid(sid))
 
     def closed(self, connection_id: str) -> None:
@@ -71,16 +92,30 @@ class SocketTransport:
             sid = self._sids.pop(connection_id, None)
             self._tokens.pop(connection_id, None)
             self._bases.pop(connection_id, None)
-            self._pongs.pop((sid and self._engine_sid(sid)) or "", None)
+            self._since.pop(connection_id, None)
+            engine_sid = self._engine_sid(sid) if sid else None
+            self._pongs.pop(engine_sid or "", None)
+        self._sockets.left(engine_sid)
 
     def is_open(self, connection_id: str) -> bool:
         """Whether the connection is still there."""
         return connection_id in self._sids
 
-    def of_token(self, token_id: int) -> list[str]:
-        """Return the connections that a token opened, also those that serve nothing."""
+    def of_token(self, token_id: int | None) -> list[str]:
+        """Return the connections that a token opened (None: without a token), also those that serve nothing."""
         with self._lock:
             return [connection_id for connection_id, opener in self._tokens.items() if opener == token_id]
+
+    def close_idle(self, serves: Callable[[str], bool]) -> None:
+        """Close what has not authenticated in time, or then not registered: what ``serves`` nothing."""
+        for engine_sid in self._sockets.overdue(self._settings.join_timeout):
+            self._close_engine(engine_sid)
+        before = time.monotonic() - self._settings.join_timeout
+        with self._lock:
+            old = [connection_id for connection_id, since in self._since.items() if since < before]
+        for connection_id in old:
+            if not serves(connection_id):
+                self.close(connection_id)
 
     # Speaking
 
@@ -128,6 +163,11 @@ class SocketTransport:
         sid = self._sids.get(connection_id)
         engine_sid = self._engine_sid(sid) if sid else None
         if engine_sid:
+            self._close_engine(engine_sid)
+
+    def hang_up(self, sid: str) -> None:
+        """Close the transport of a peer that is just connecting: after a refusal, some libraries never come back."""
+        if engine_sid := self._engine_sid(sid):
             self._close_engine(engine_sid)
 
     def dismiss(self, connection_id: str) -> None:
@@ -200,14 +240,24 @@ class SocketTransport:
         for connection_id in found:
             self.on_oversized(connection_id, head)
 
-    def _on_message(self, engine_sid: str, data: str | bytes) -> None:
+    def _on_message(self, engine_sid: str, data: object) -> None:
         """Look at every Engine.IO message before python-socketio does."""
-        if isinstance(data, bytes) or data[:1] in ("5", "6"):
+        if not self._sockets.admits(engine_sid):
+            logger.warning("connection closed: more packets a second than the site reads")
+            self._close_engine(engine_sid)
+            return
+        if isinstance(data, bytes) or (isinstance(data, str) and data[:1] in ("5", "6")):
             logger.warning("connection closed: binary packets are not taken (media travel over HTTP)")
             self._close_engine(engine_sid)
             return
+        if not isinstance(data, str):
+            logger.warning("connection closed: a message was JSON in place of a packet")
+            self._close_engine(engine_sid)
+            return
         packet = self._read(data)
-        if packet is None:
+        if packet is None and (event := UNREADABLE_EVENT.match(data)):
+            self._answer_unread(engine_sid, event[1])
+        elif packet is None:
             logger.warning("connection closed: a packet could not be read")
             self._close_engine(engine_sid)
         elif packet.packet_type == socket_packet.EVENT:
@@ -225,6 +275,12 @@ class SocketTransport:
             packet.packet_type != socket_packet.ACK or isinstance(packet.data, list)
         )
         return packet if is_sound else None
+
+    def _answer_unread(self, engine_sid: str, ack_id: str) -> None:
+        """Answer an event of the site's namespace whose body is no JSON, or is nested too deeply to be read."""
+        sid = self._server.manager.sid_from_eio_sid(engine_sid, NAMESPACE)
+        if sid and ack_id:
+            self.acknowledge(sid, int(ack_id), {"code": "invalid", "message": "The event is not readable JSON."})
 
     def _on_event(self, engine_sid: str, packet: Any, size: int) -> None:
         self._ack_ids[engine_sid], self._sizes[engine_sid] = packet.id, size

@@ -19,6 +19,8 @@ from project.models import User
 from project.services import services
 
 ROLES = ("user", "admin")
+#: The largest number that the id columns hold; PostgreSQL refuses to compare them with a larger one.
+MAX_ID = 2**31 - 1
 MAX_NAME = 64
 COLUMNS = User.__table__.c
 
@@ -82,7 +84,7 @@ def add(connection: SqlConnection, values: dict[str, Any]) -> User:
 def change(connection: SqlConnection, user_id: int, **values: Any) -> User:
     """Change columns of one person and return the new row. Raises :class:`NotFound`."""
     statement = update(User).where(User.id == user_id).values(**values).returning(*COLUMNS)
-    row = connection.execute(statement).mappings().first()
+    row = connection.execute(statement).mappings().first() if user_id <= MAX_ID else None
     return known(User(**row) if row else None)
 
 

@@ -42,3 +42,11 @@ def _field(location: tuple[int | str, ...]) -> str:
 
 def _say(message: str) -> str:
     return message.removeprefix("Value error, ")
+
+
+def deeper_than(value: Any, levels: int) -> bool:
+    """Whether objects and lists are nested more than ``levels`` deep."""
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(deeper_than(item, levels - 1) for item in inner)

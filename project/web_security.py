@@ -1,17 +1,20 @@
-"""What protects every answer and every call of the site: headers, cookies, CSRF, login sessions.
+"""What protects every answer and every call of the site: headers, cookies, CSRF, login sessions, and notes in the log.
 
-Socket.IO does not pass here; it checks the origin and the token by itself.
+Socket.IO checks the origin and the token by itself; :func:`protect_sockets` gives its answers the headers.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
-from flask import Flask, Request, Response, current_app, request
+from flask import Flask, Request, Response, current_app, redirect, request
 from flask.sessions import SecureCookieSession, SecureCookieSessionInterface, SessionMixin
 from flask_wtf.csrf import CSRFError, validate_csrf
+from werkzeug.routing import RequestRedirect
 from wtforms import ValidationError
 
 from project import identity
@@ -20,11 +23,16 @@ from project.errors import BadRequest, NotAuthenticated
 from project.extensions import csrf, login_manager
 from project.throttle import SignInThrottle
 
-SESSION_LIFETIME = timedelta(days=14)
 YEAR = 31_536_000
+UNSAFE = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+#: Whose changes are written to the log, each with who made it and what was answered.
+NOTED = frozenset({"auth", "account", "admin", "api_spaces", "api_tokens"})
+SOCKETS = "/socket.io"
 CSRF_HEADER = "X-CSRFToken"
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+logger = logging.getLogger(__name__)
 
 POLICY = {
     "default-src": "'self'",
@@ -55,12 +63,38 @@ def init_app(app: Flask, settings: Settings) -> None:
     login_manager.session_protection = "basic"  # "strong" would sign people out whose address changes on the way
     login_manager.user_loader(identity.session_user)
     csrf.init_app(app)
+    app.before_request(_redirect_by_path)
     app.before_request(_check_call)
-    strict_transport = f"max-age={YEAR}" if settings.secure_cookies else None
+    headers = _headers(settings)
 
     @app.after_request
     def _protect(response: Response) -> Response:
-        return _add_headers(response, strict_transport)
+        _note(response)
+        return _add_headers(response, headers)
+
+
+def protect_sockets(app: Flask, settings: Settings) -> None:
+    """Give the answers of Socket.IO the headers of all others: call it once Socket.IO stands before ``app``."""
+    wrapped, headers = app.wsgi_app, _headers(settings) | {"Content-Security-Policy": DEFAULT_POLICY}
+
+    def protected(environ: dict[str, Any], start: Any) -> Any:
+        if not environ.get("PATH_INFO", "").startswith(SOCKETS):
+            return wrapped(environ, start)
+
+        def start_protected(status: str, said: list[tuple[str, str]], *more: Any) -> Any:
+            known = {name.lower() for name, _ in said}
+            return start(status, said + [item for item in headers.items() if item[0].lower() not in known], *more)
+
+        return wrapped(environ, start_protected)
+
+    app.wsgi_app = protected  # type: ignore[method-assign, assignment]
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    """Return what every answer says, unless it says something else itself."""
+    strict = {"Strict-Transport-Security": f"max-age={YEAR}"} if settings.secure_cookies else {}
+    # Pages and answers belong to whoever asked; static files bring a rule of their own.
+    return HEADERS | {"Cache-Control": "no-store"} | strict
 
 
 def reads_its_form(view: View) -> View:
@@ -130,7 +164,7 @@ def _configure_cookies(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_PATH="/",
-        PERMANENT_SESSION_LIFETIME=SESSION_LIFETIME,
+        PERMANENT_SESSION_LIFETIME=timedelta(seconds=identity.SESSION_SECONDS),
         # A held call that answers after a sign-out must not bring the old session back.
         SESSION_REFRESH_EACH_REQUEST=False,
         WTF_CSRF_CHECK_DEFAULT=False,
@@ -138,6 +172,14 @@ def _configure_cookies(app: Flask, settings: Settings) -> None:
         # Programs with a session send no Referer; the signed token and the cookie's prefix already tell.
         WTF_CSRF_SSL_STRICT=False,
     )
+
+
+def _redirect_by_path() -> Any:
+    """Send whoever forgot a slash, or typed two, to the right path: the framework would name the Host header's host."""
+    wanted = request.routing_exception
+    if isinstance(wanted, RequestRedirect):
+        return redirect(urlsplit(wanted.new_url)._replace(scheme="", netloc="").geturl(), wanted.code)
+    return None
 
 
 def _check_call() -> None:
@@ -158,14 +200,17 @@ def _check_call() -> None:
         raise _out_of_date() from error
 
 
-def _add_headers(response: Response, strict_transport: str | None) -> Response:
-    for name, value in HEADERS.items():
+def _note(response: Response) -> None:
+    """Write to the log who changed what of accounts, tokens and spaces, and who was refused; never what was sent."""
+    if (request.method in UNSAFE and request.blueprint in NOTED) or response.status_code == 403:
+        said = (request.method, request.path, identity.known_name(), request.remote_addr, response.status_code)
+        logger.info("%s %s by %s from %s: %d", *said)
+
+
+def _add_headers(response: Response, headers: Mapping[str, str]) -> Response:
+    for name, value in headers.items():
         response.headers.setdefault(name, value)
     response.headers.setdefault("Content-Security-Policy", DEFAULT_POLICY)
-    if strict_transport:
-        response.headers.setdefault("Strict-Transport-Security", strict_transport)
-    # Pages and answers belong to whoever asked; static files bring a rule of their own.
-    response.headers.setdefault("Cache-Control", "no-store")
     if response.status_code == 401:
         response.headers.setdefault("WWW-Authenticate", "Bearer")
     return response

@@ -22,7 +22,8 @@ from sqlalchemy.exc import OperationalError
 
 from project import tokens
 from project.config import Settings
-from project.errors import DatabaseAway, Forbidden, Invalid, NotFound, StorageFull, TooLarge
+from project.errors import DatabaseAway, Forbidden, Invalid, NotFound, RateLimited, StorageAway, StorageFull, TooLarge
+from project.event_rate import EventAllowance
 from project.extensions import db
 from project.files import Files
 from project.messages import InferenceProgress, InferenceResult, Register, parse
@@ -30,6 +31,7 @@ from project.models import Space
 from project.ports import AppLink, Newcomer, Outcome, Registration
 from project.tokens import TokenInfo
 from project.transport import SocketTransport
+from project.validation import deeper_than
 from project.websocket_manager import WebsocketManager
 
 logger = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Peer:
 
     link: AppLink
     token: TokenInfo | None
+    allowance: EventAllowance
 
 
 class WebsocketHandler:
@@ -103,10 +106,15 @@ class WebsocketHandler:
         """Let an app in by its token, or without one when some space allows that."""
         try:
             token = self._authenticate(auth)
-        except DatabaseAway as error:
-            raise Refused(error.message, {"code": error.code}) from error
+        except (DatabaseAway, OperationalError):
+            logger.warning("the database is away: a connection is put off until the app comes back")
+            self._transport.hang_up(_sid())
+            raise Refused(DatabaseAway.default_message, {"code": DatabaseAway.code}) from None
         link = AppLink(secrets.token_hex(16), token.id if token else None, request.remote_addr)
-        self._peers[_sid()] = Peer(link, token)
+        if len(self._transport.of_token(link.token_id)) >= self._settings.sockets_per_token:
+            raise Refused("This token has as many open connections as it may have.", {"code": RateLimited.code})
+        allowance = EventAllowance(self._settings.events_per_second, self._settings.events_before_registration)
+        self._peers[_sid()] = Peer(link, token, allowance)
         base = self._settings.public_url or request.host_url.rstrip("/")
         self._transport.opened(link.connection_id, _sid(), link.token_id, base)
 
@@ -134,8 +142,8 @@ class WebsocketHandler:
     def on_register(self, *args: Any) -> Any:
         """Register the connection for a space; answered as an event and as an acknowledgement."""
         sid = _sid()
-        if self._is_too_large(sid):
-            return _ack("too_large")
+        if refusal := self._refused_unread(sid, "register"):
+            return refusal
         answer = self._answerer(sid, _space_name(args))
         try:
             message = parse(Register, self._body(args))
@@ -211,9 +219,9 @@ class WebsocketHandler:
             "ack_seconds": self._settings.ack_timeout,
         }
 
-    def on_inference_result(self, sid: str, *args: Any) -> dict[str, str]:
+    def on_inference_result(self, sid: str, *args: Any) -> Any:
         """Take a result; the acknowledgement comes after the commit."""
-        return self._answered(sid, self._take_result, args, too_large=self._take_too_large)
+        return self._answered("inference_result", sid, self._take_result, args)
 
     def _take_result(self, link: AppLink, body: object) -> str:
         message = parse(InferenceResult, body)
@@ -221,6 +229,8 @@ class WebsocketHandler:
         if not message.completed:
             outcome = Outcome("failed", "app_error", message.failure(), retryable=message.retryable)
             return self._manager.result(link, request_id, attempt_id, outcome)
+        if deeper_than(message.result, self._settings.max_json_depth):
+            raise Invalid.field("result", f"must be at most {self._settings.max_json_depth} levels deep")
         parts, in_hand = message.parts(), self._manager.in_hand(link, request_id, attempt_id)
         if in_hand is None:
             return self._manager.refuse(link, request_id, attempt_id)
@@ -260,9 +270,9 @@ class WebsocketHandler:
             except DatabaseAway:
                 logger.warning("request %s: the database is away, its result was too large", work.request_id)
 
-    def on_inference_progress(self, sid: str, *args: Any) -> dict[str, str]:
+    def on_inference_progress(self, sid: str, *args: Any) -> Any:
         """Take progress of a running attempt."""
-        return self._answered(sid, self._take_progress, args)
+        return self._answered("inference_progress", sid, self._take_progress, args)
 
     def _take_progress(self, link: AppLink, body: object) -> str:
         said = parse(InferenceProgress, body)
@@ -270,31 +280,25 @@ class WebsocketHandler:
             link, said.request_id, said.attempt_id, said.value, said.message, said.delta, said.offset
         )
 
-    def on_anything_else(self, event: str, sid: str, *_args: Any) -> dict[str, str]:
+    def on_anything_else(self, event: str, sid: str, *_args: Any) -> Any:
         """Answer an event that the site does not know."""
         self._manager.sign_of_life(self._peers[sid].link.connection_id)
-        if self._is_too_large(sid):
-            return _ack("too_large")
-        return _ack("invalid", f"The site knows no event {event[:64]!r}.")
+        refusal = self._refused_unread(sid, event)
+        return refusal or _ack("invalid", f"The site knows no event {event[:64]!r}.")
 
-    def _answered(
-        self,
-        sid: str,
-        take: Callable[[AppLink, object], str],
-        args: tuple[Any, ...],
-        too_large: Callable[[AppLink, object], None] = lambda _link, _body: None,
-    ) -> dict[str, str]:
+    def _answered(self, event: str, sid: str, take: Callable[[AppLink, object], str], args: tuple[Any, ...]) -> Any:
         """Run one event's handler and turn whatever happens into an answer."""
         link = self._peers[sid].link
         self._manager.sign_of_life(link.connection_id)
         try:
-            if self._is_too_large(sid):
-                too_large(link, self._body(args))
-                return _ack("too_large")
+            if event == "inference_result" and self._is_too_large(sid):
+                self._take_too_large(link, self._body(args))
+            if refusal := self._refused_unread(sid, event):
+                return refusal
             return _ack(take(link, self._body(args)))
         except (Invalid, TooLarge) as error:
             return _ack(error.code, error.message)
-        except (DatabaseAway, StorageFull):
+        except (DatabaseAway, StorageAway, StorageFull):
             return _ack("retry_later")
         except Exception:
             logger.exception("an event of connection %s could not be handled", link.connection_id)
@@ -302,6 +306,21 @@ class WebsocketHandler:
 
     def _is_too_large(self, sid: str) -> bool:
         return self._transport.size(sid) > self._settings.max_event_kb * 1000
+
+    def _refused_unread(self, sid: str, event: str) -> Any:
+        """Return the answer to an event that is refused before its body is looked at, or nothing."""
+        peer = self._peers[sid]
+        if self._is_too_large(sid):
+            return _ack("too_large")
+        if not peer.allowance.admits(event, time.monotonic()):
+            return _ack("retry_later", f"More than {self._settings.events_per_second:g} events a second.")
+        if not self._manager.serves(peer.link.connection_id) and peer.allowance.waits_too_long():
+            self._transport.acknowledge(
+                sid, self._transport.ack_id(sid), _ack("invalid", "Register for a space first.")
+            )
+            self._transport.close(peer.link.connection_id)
+            return self._transport.late()
+        return None
 
     @staticmethod
     def _body(args: tuple[Any, ...]) -> object:

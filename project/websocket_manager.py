@@ -326,6 +326,10 @@ class WebsocketManager:
             body = {"space_name": cell.space_name, "queue_size": size}
             self._slots.wire.send(cell.slot.connection, "queue_update", body)
 
+    def close_idle(self) -> None:
+        """Close the connections that did not authenticate or register in time; call it about every second."""
+        self._slots.wire.close_idle(self._slots.serves)
+
     def close_all(self) -> None:
         """Close every app's transport (they reconnect), for a shutdown."""
         for connection_id in {cell.slot.connection for cell in self._slots.cells.all()}:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import secrets
 import socket
 import sys
 import threading
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +21,22 @@ from flask_migrate import upgrade
 from flask_socketio import SocketIO
 
 from project import concurrency, first_admin, tokens
+from project.at_once import AtOnce
 from project.config import Settings, SettingsError
-from project.database import Database, lock_folder
+from project.database import Database
 from project.extensions import db
 from project.file_links import FileLinks, without_signatures
 from project.file_reception import MEGABYTE
 from project.file_storage import FolderStorage
 from project.files import Files
+from project.forwarded import behind
 from project.notify.memory import MemoryNotifier
 from project.ports import Times
 from project.request_store import Limits, RequestStore
 from project.services import KEY, Services
+from project.sqlite_file import lock_folder
 from project.sweeps import Beat, Sweeper
-from project.transport import SocketTransport
+from project.transport import SocketTransport, longest_packet
 from project.websocket_handler import WebsocketHandler
 from project.websocket_manager import WebsocketManager
 
@@ -51,7 +57,8 @@ def flask_config(settings: Settings) -> dict[str, Any]:
     return {
         "SECRET_KEY": settings.key(),
         "SQLALCHEMY_DATABASE_URI": concurrency.database_url(settings.sqlalchemy_url),
-        "SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 20, "max_overflow": 40, "pool_timeout": 5},
+        # What a statement was given (prompts, hashes) is nothing for a log.
+        "SQLALCHEMY_ENGINE_OPTIONS": {"pool_size": 20, "max_overflow": 40, "pool_timeout": 5, "hide_parameters": True},
         "BOOTSTRAP_SERVE_LOCAL": True,
         "MAX_CONTENT_LENGTH": MAX_BODY_MB * 1_000_000,
     }
@@ -61,11 +68,17 @@ def wire(app: Flask, settings: Settings) -> None:
     """Make the relay and hand the ports over: manager and handler never import each other."""
     with app.app_context():
         database = Database(db.engine, synchronous=settings.sqlite_synchronous)
-    limits = Limits(settings.request_timeout, settings.queue_ttl, settings.max_attempts, settings.queue_length)
+    limits = Limits(
+        timeout=settings.request_timeout,
+        queue_ttl=settings.queue_ttl,
+        max_attempts=settings.max_attempts,
+        queue_length=settings.queue_length,
+        user_queue_length=settings.user_queue_length,
+    )
     store, notifier = RequestStore(database, limits), MemoryNotifier()
     files = Files(
         FolderStorage(
-            settings.data_dir / "files",
+            settings.files_dir,
             min_free=int(settings.min_free_mb * MEGABYTE),
             durable=not database.is_sqlite or settings.sqlite_synchronous == "FULL",
         ),
@@ -76,26 +89,60 @@ def wire(app: Flask, settings: Settings) -> None:
     )
     manager = WebsocketManager(store, notifier, Times(settings.grace, settings.ack_timeout), secrets.token_hex(16))
     socketio = _socketio(app, settings)
-    transport = SocketTransport(socketio, files.links, 4 * settings.max_event_kb * 1000)
+    transport = SocketTransport(socketio, files.links, settings)
     manager.attach(transport)
     WebsocketHandler(socketio, transport, manager, files, settings)
-    app.extensions[KEY] = Services(settings, database, store, manager, notifier, files)
+    app.wsgi_app = behind(app.wsgi_app, settings.proxies)  # type: ignore[assignment,method-assign]
+    app.extensions[KEY] = Services(
+        settings,
+        database,
+        store,
+        manager,
+        notifier,
+        files,
+        submit_keys=AtOnce(each=1, whole=sys.maxsize),
+        held_calls=AtOnce(settings.held_calls_per_user, settings.max_held_calls),
+        uploads=AtOnce(settings.uploads_per_user, settings.max_uploads),
+    )
 
 
 def _socketio(app: Flask, settings: Settings) -> SocketIO:
-    origins = [settings.public_url] if settings.public_url else None
     return SocketIO(
         app,
         async_mode=concurrency.current_mode(),
         async_handlers=False,
         manage_session=False,
-        ping_interval=settings.ping_interval,
+        # The library tells peers whole seconds: the second number rounds up what it would cut off.
+        ping_interval=(settings.ping_interval, math.ceil(settings.ping_interval) - settings.ping_interval),
         ping_timeout=settings.ping_timeout,
-        max_http_buffer_size=4 * settings.max_event_kb * 1000,
-        cors_allowed_origins=origins,
-        logger=False,
-        engineio_logger=False,
+        max_http_buffer_size=longest_packet(settings),
+        cors_allowed_origins=partial(_is_own_origin, settings.public_url),
+        cors_credentials=False,  # apps send a token, never a cookie
+        # Left to themselves they write to standard error on their own, past the site's log and its rules.
+        logger=logging.getLogger("socketio.server"),
+        engineio_logger=logging.getLogger("engineio.server"),
     )
+
+
+def server_bounds(settings: Settings) -> concurrency.Bounds:
+    """Return what the server grants its peers. Behind a proxy all connections come from the proxy's address."""
+    return concurrency.Bounds(
+        per_address=None if settings.proxies else settings.sockets_per_address,
+        sockets=settings.max_sockets,
+        head=settings.header_timeout,
+        idle=settings.idle_timeout,
+        body=settings.upload_stall,
+        send=settings.send_stall,
+        silence=settings.ping_interval + settings.ping_timeout,
+    )
+
+
+def _is_own_origin(public_url: str, origin: str, environ: dict[str, Any]) -> bool:
+    """Whether a handshake comes from the site itself: its public address, or the one that this call was made to.
+
+    Some libraries of apps say the address that they dial, which need not be the public one.
+    """
+    return origin == public_url or origin == f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST')}"
 
 
 class Site:
@@ -104,7 +151,7 @@ class Site:
     def __init__(self, app: Flask, listener: socket.socket) -> None:
         self._app = app
         self._services: Services = app.extensions[KEY]
-        self._server = concurrency.Server(listener, app)
+        self._server = concurrency.Server(listener, app, server_bounds(self._services.settings))
         self._stop_requested = False
         self._process_id = self._services.manager.process_id
         self._sweeper = Sweeper(self._beats())
@@ -116,13 +163,16 @@ class Site:
             Beat("tick", min(1.0, settings.grace / 4, settings.request_timeout / 4), manager.tick),
             Beat("heartbeat", 2.0, self._heartbeat),
             Beat("tokens", 3.0, self._drop_lapsed_tokens),
+            Beat("joins", min(1.0, settings.join_timeout / 4), manager.close_idle),
         ]
 
     def _housekeeping(self) -> list[Beat]:
         """What may take its time, in a thread of its own: nothing of the queue waits for it."""
+        retention = self._services.settings.retention_days * DAY
         return [
-            Beat("retention", 60.0, self._drop_old),
+            Beat("retention", min(60.0, retention / 20), self._drop_old),
             Beat("files", 1_800.0, lambda: self._services.files.sweep(time.time())),
+            Beat("submit keys", 600.0, self._forget_old_keys),
         ]
 
     def prepare(self) -> None:
@@ -134,6 +184,7 @@ class Site:
         with self._app.app_context():
             upgrade()
             first_admin.ensure_first_admin(settings)
+        self._services.database.bound_waits()
         self._services.files.claim_storage()
         self._services.store.start_process(
             self._process_id, socket.gethostname(), os.getpid(), settings.grace, time.time()
@@ -160,19 +211,25 @@ class Site:
         self._stop()
 
     def _stop(self) -> None:
-        """Refuse new work, let the apps finish what they have, then close their transports and the server."""
+        """Stop serving once that is decent; whatever goes wrong before, it stops."""
+        try:
+            self._take_leave()
+        finally:
+            self._sweeper.stop()
+            self._housekeeper.stop()
+            self._server.stop()
+
+    def _take_leave(self) -> None:
+        """Refuse new work, let the apps finish what they have, then close their transports and answer held calls."""
         manager = self._services.manager
         manager.accepting = False
         deadline = time.monotonic() + DRAIN_SECONDS
-        print(f"Stopping: {manager.processing()} request(s) in apps' hands.", flush=True)
+        say(f"Stopping: {manager.processing()} request(s) in apps' hands.")
         while manager.processing() and time.monotonic() < deadline:
             threading.Event().wait(0.1)
         manager.close_all()
         self._services.notifier.close()
         threading.Event().wait(0.2)
-        self._sweeper.stop()
-        self._housekeeper.stop()
-        self._server.stop()
 
     def _heartbeat(self) -> None:
         self._services.store.heartbeat(self._process_id, time.time())
@@ -183,6 +240,9 @@ class Site:
         if count := self._services.files.expire(before):
             logger.info("deleted %d requests that ended before the retention time", count)
 
+    def _forget_old_keys(self) -> None:
+        self._services.store.forget_old_keys(time.time())
+
     def _drop_lapsed_tokens(self) -> None:
         """Cut apps whose token expired, was revoked, or belongs to somebody who was disabled."""
         live = self._services.manager.live_tokens()
@@ -192,6 +252,12 @@ class Site:
             lapsed = tokens.lapsed(live, time.time())
         for token_id in lapsed:
             self._services.manager.token_revoked(token_id)
+
+
+def say(line: str) -> None:
+    """Tell whoever started the site; a full disk under its output must not keep it from anything else."""
+    with suppress(OSError):
+        print(line, flush=True)
 
 
 def claim_folder(settings: Settings) -> object | None:
@@ -219,9 +285,26 @@ def configure_logging(level: str) -> None:
 
 
 class _Lines(logging.Formatter):
-    """Log lines with UTC times, without the signature of any link."""
+    """Log lines with UTC times, without the signature of any link; nobody can write one by what they send.
+
+    Control characters are written as escapes, and the lines of a traceback stand further in.
+    """
 
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         return without_signatures(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the parent names it so
+        record.message = visible(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the parent names it so
+        return "\n".join(f"    {visible(line)}" for line in super().formatException(ei).splitlines())
+
+
+def visible(text: str) -> str:
+    """Return ``text`` with everything that cannot be seen, such as line ends and terminal codes, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -19,7 +19,7 @@ import socketio
 from websocket import WebSocketBadStatusException, WebSocketTimeoutException
 
 REQUEST_SECONDS = 5
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 CLOSE_SECONDS = 2.0
 PASSING_CODES = frozenset({"shutting_down", "database_away", "retry_later", "rate_limited", "unavailable"})
 PASSING_WORDS = re.compile(r"restart|shutting down|try again", re.IGNORECASE)

@@ -101,8 +101,8 @@ def timeouts(patience: Patience) -> tuple[float, float]:
 
 
 def may_pass(status: int) -> bool:
-    """Return whether an HTTP status may be another one soon: too slow, too many, or trouble at the site."""
-    return status in (408, 429) or (status >= 500 and status != 507)
+    """Return whether an HTTP status may be another one soon: too slow, too many, no room, or trouble at the site."""
+    return status in (408, 429) or status >= 500
 
 
 def _plain(error: Exception) -> Exception:

@@ -121,10 +121,10 @@ def _refusal(answer: requests.Response, *, renewed: bool) -> Exception:
     status = answer.status_code
     if status in LINK_OVER and not renewed:
         return TransferError(OVER)
+    if status == NO_ROOM:
+        return Passing("the site has no room left")
     if status in LINK_OVER or may_pass(status):
         return Passing(f"the site answered {status}")
-    if status == NO_ROOM:
-        return TransferError("the site has no room left")
     reason = "it is larger than the site takes" if status == TOO_LARGE else f"the site answered {status}"
     error = _object(answer).get("error")
     message = error.get("message") if isinstance(error, dict) else None

@@ -1,3 +1,3 @@
 """The version of the package, also told to the site."""
 
-__version__ = "1.0.0"
+__version__ = "1.0.1"

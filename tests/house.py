@@ -18,7 +18,7 @@ from project.request_tables import attempts, requests
 
 T = TypeVar("T")
 
-LIMITS = Limits(timeout=120.0, queue_ttl=600.0, max_attempts=2, queue_length=100)
+LIMITS = Limits(timeout=120.0, queue_ttl=600.0, max_attempts=2, queue_length=100, user_queue_length=50)
 NOW = 1_000_000.0
 APP = AppLink("connection-1", token_id=7, name="app", version="1", instance="i1", address="127.0.0.1")
 DONE = Ending("completed", result=[{"type": "text", "text": "hello"}], by_result=True)

@@ -56,11 +56,12 @@ def limited(rate: str, scope: str, methods: list[str] | None = None) -> RouteLim
     Only calls by ``methods`` count (None: all). A visitor counts by address.
     """
     return limiter.shared_limit(
-        rate, scope=scope, methods=methods, key_func=_who, exempt_when=lambda: services().settings.rate_limits == "off"
+        rate, scope=scope, methods=methods, key_func=who, exempt_when=lambda: services().settings.rate_limits == "off"
     )
 
 
-def _who() -> str:
+def who() -> str:
+    """Return whose calls count together: those of one user, or of one visitor's address."""
     known = caller()
     return f"user:{known.user.id}" if known else f"address:{get_remote_address()}"
 

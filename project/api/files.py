@@ -12,7 +12,7 @@ from project.api.callers import reader
 from project.api.describing import FILES, SIGNED, SIGNED_IN, blueprint, refusals
 from project.api.models import FileObject, FilePath, FileQuery, UploadPath, UploadQuery
 from project.api.sending import file_response
-from project.api.uploads import read_file, read_form
+from project.api.uploads import read_file, read_form, upload_place
 from project.errors import BadRequest, Invalid, NotFound
 from project.extensions import csrf
 from project.file_reception import Reception
@@ -65,7 +65,7 @@ def get_file(path: FilePath, query: FileQuery) -> Response:
 
 @routes.put(
     "/attempts/<attempt_id>/files",
-    responses={201: FileObject, **refusals(400, 403, 404, 408, 411, 413, 422, 507)},
+    responses={201: FileObject, **refusals(400, 403, 404, 408, 411, 413, 422, 429, 507)},
     security=SIGNED,
     openapi_extensions=TAKES_FILE,
 )
@@ -76,7 +76,7 @@ def put_file(path: UploadPath, query: UploadQuery) -> tuple[Response, int]:
 
 @routes.post(
     "/attempts/<attempt_id>/files",
-    responses={201: FileObject, **refusals(400, 403, 404, 408, 411, 413, 422, 507)},
+    responses={201: FileObject, **refusals(400, 403, 404, 408, 411, 413, 422, 429, 507)},
     security=SIGNED,
     openapi_extensions=TAKES_FILE,
 )
@@ -93,10 +93,11 @@ csrf.exempt(post_file)
 def _take(path: UploadPath, query: UploadQuery) -> tuple[Response, int]:
     site, now = services(), time.time()
     site.files.links.check_upload(path.attempt_id, query.expires, query.signature, now)
-    attempt, reception = site.files.receive_upload(path.attempt_id, now)
-    with reception:
-        file = _read(reception, query.name)
-        site.files.keep_uploads(attempt, reception, time.time())
+    with upload_place(f"attempt:{path.attempt_id}"):
+        attempt, reception = site.files.receive_upload(path.attempt_id, now)
+        with reception:
+            file = _read(reception, query.name)
+            site.files.keep_uploads(attempt, reception, time.time())
     return jsonify(file.facts()), 201
 
 

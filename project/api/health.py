@@ -21,11 +21,11 @@ def get_health() -> Response:
 
 @routes.get("/readyz", responses={200: HealthObject, 503: ErrorBody})
 def get_readiness() -> Response:
-    """Answer 200 when requests can be served: the database answers and the site is not being stopped."""
+    """Answer 200 when requests can be served: the database reads and writes, and the site is not being stopped."""
     try:
         if not services().manager.accepting:
             raise ShuttingDown(retry_after=5)
-        services().store.ping()
+        services().database.check()
     except SpacesError as error:
         return answer(error)
     return jsonify(status="ready")

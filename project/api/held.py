@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+from project.api.callers import who
 from project.api.presenters import Row, visible_seq
-from project.errors import NotFound
+from project.errors import NotFound, TooMany
 from project.extensions import db
 from project.models import FINAL_STATES
-from project.services import Services
+from project.services import Services, services
 
 Enough = Callable[[Row], bool]
 
 
 def wait_for(site: Services, look: Callable[[], Row], request_id: str, enough: Enough, seconds: float) -> Row:
-    """Return the row when it is ``enough``, or as it is after ``seconds``. ``look`` is the first look."""
+    """Return the row when it is ``enough``, or as it is after ``seconds``. ``look`` is the first look.
+
+    Raises :class:`TooMany` when it would have to wait and no place is left for that.
+    """
     deadline = time.monotonic() + seconds
     with site.notifier.subscribe(f"request:{request_id}") as subscription:
         row = look()
-        while not enough(row):
-            db.session.remove()
-            if not subscription.wait(deadline - time.monotonic()):
-                return row
-            row = again(site, request_id)
+        if enough(row) or seconds <= 0:
+            return row
+        with held_place():
+            while not enough(row):
+                db.session.remove()
+                if not subscription.wait(deadline - time.monotonic()):
+                    return row
+                row = again(site, request_id)
     return row
+
+
+@contextmanager
+def held_place() -> Iterator[None]:
+    """Hold one of the places for waiting calls. Raises :class:`TooMany` when all of the caller's are taken."""
+    with services().held_calls.place(who()) as has_place:
+        if not has_place:
+            raise TooMany("Too many calls are waiting for an answer already.", retry_after=1)
+        yield
 
 
 def again(site: Services, request_id: str) -> Row:

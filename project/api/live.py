@@ -18,6 +18,7 @@ from project import space_admin
 from project.api import cursors
 from project.api.callers import viewer
 from project.api.describing import ANYBODY, SPACES, blueprint, refusals
+from project.api.held import held_place
 from project.api.models import MAX_HELD_SECONDS, LiveObject, LiveQuery, SpacePath
 from project.api.presenters import Row, present_at, visible_seq
 from project.api.space_views import FRESH_SECONDS, SpaceView, space_views
@@ -99,7 +100,7 @@ class Sight:
         return seen.at + SPACE_PAUSE if now.space != seen.space else None
 
 
-@routes.get("/spaces/<name>/live", responses={200: LiveObject, **refusals(401, 403, 404, 422)}, security=ANYBODY)
+@routes.get("/spaces/<name>/live", responses={200: LiveObject, **refusals(401, 403, 404, 422, 429)}, security=ANYBODY)
 def get_live(path: SpacePath, query: LiveQuery) -> Response:
     """Follow a space and your requests there, in one held call. Visitors may follow public spaces."""
     user = viewer()
@@ -126,10 +127,12 @@ def _follow(space_id: int, looker: Looker, seen: Cursor | None, since: float, se
     ends = time.time() + seconds
     with _subscribed(space_id, looker) as subscription:
         watch = _Watch(space_id, looker, since, afresh=seen is None)
-        while seen and not services().notifier.closed and (pause := watch.pause(seen, ends)) > 0:
-            db.session.remove()
-            subscription.wait(pause)
-            watch.look_again(subscription.woken_by())
+        if seen and watch.pause(seen, ends) > 0:
+            with held_place():
+                while not services().notifier.closed and (pause := watch.pause(seen, ends)) > 0:
+                    db.session.remove()
+                    subscription.wait(pause)
+                    watch.look_again(subscription.woken_by())
     return watch.complete()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from project.space_admin import SpaceCreate, SpaceUpdate
 from project.validation import storable
@@ -109,6 +109,22 @@ class PreferHeader(Shape):
     prefer: str | None = Field(
         None, alias="Prefer", description="`wait=n`: 200 with the final object if it comes in n (1 to 55) seconds"
     )
+
+
+class RetryHeader(Shape):
+    """How a submit is known again."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    idempotency_key: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,255}$")] | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="1 to 255 visible ASCII characters, new for each new request; sent again, nothing is made twice",
+    )
+
+
+class SubmitHeader(PreferHeader, RetryHeader):
+    """How a submit is known again, and what the caller would like of the answer."""
 
 
 class RequestListQuery(PageQuery):

@@ -9,9 +9,9 @@ import time
 from flask import Response, jsonify
 from flask_limiter import RateLimitExceeded
 from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
+from project.database import is_away
 from project.errors import (
     DatabaseAway,
     NotAuthenticated,
@@ -57,7 +57,7 @@ def _as_refusal(error: BaseException) -> SpacesError:
         return RateLimited(retry_after=_seconds_to_reset())
     if isinstance(error, ValidationError):
         return refusal(error)
-    if isinstance(error, OperationalError):
+    if is_away(error):
         return DatabaseAway(retry_after=1)
     logger.error("Unexpected error in the API", exc_info=error)
     return SpacesError()

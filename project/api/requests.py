@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from flask import Response, jsonify
 from flask_openapi3.models import Schema
 
@@ -13,21 +15,22 @@ from project.api.held import again, is_final, newer_than, wait_for
 from project.api.intake import Intake
 from project.api.models import (
     MAX_HELD_SECONDS,
-    PreferHeader,
     RequestList,
     RequestListQuery,
     RequestObject,
     RequestPath,
+    RetryHeader,
     SpacePath,
     Submission,
     SubmissionForm,
+    SubmitHeader,
     WaitQuery,
 )
 from project.api.presenters import Row, present, present_all, urls
-from project.errors import Forbidden, NotFound
+from project.errors import Forbidden, NotFound, TooMany
 from project.identity import Caller
 from project.services import services
-from project.submission import delete, repeat
+from project.submission import Accepted, delete, repeat
 from project.web_security import reads_its_form
 
 routes = blueprint("api_requests", __name__, REQUESTS)
@@ -43,7 +46,11 @@ SUBMIT_EXTENSIONS = {
         },
     }
 }
-SUBMIT_DESCRIPTION = "The request is kept in the database before this answers. Whoever hangs up cancels nothing."
+SUBMIT_DESCRIPTION = (
+    "The request is kept in the database before this answers. Whoever hangs up cancels nothing. With the header "
+    "`Idempotency-Key` the same submit can be sent again safely for 24 hours: it is answered 200 with the request "
+    "of the first time; 409 `in_progress` while that is still being read, 422 `key_reused` for another body."
+)
 ACCEPTED = created_at("RequestObject", "Accepted; not final yet")
 
 
@@ -61,15 +68,15 @@ ACCEPTED = created_at("RequestObject", "Accepted; not final yet")
 )
 @limited(SUBMITS, "submits")
 @reads_its_form
-def submit_request(path: SpacePath, header: PreferHeader) -> tuple[Response, int, dict[str, str]]:
+def submit_request(path: SpacePath, header: SubmitHeader) -> tuple[Response, int, dict[str, str]]:
     """Submit a request to a space."""
     caller = reader()
     space = space_admin.find_visible(path.name, caller.user)
-    return _accepted(Intake(space).accept(caller.user), preferred_wait(header.prefer))
+    return _accepted(Intake(space, header.idempotency_key).accept(caller.user), preferred_wait(header.prefer))
 
 
 @routes.get(
-    "/requests/<request_id>", responses={200: RequestObject, **refusals(401, 403, 404, 422)}, security=SIGNED_IN
+    "/requests/<request_id>", responses={200: RequestObject, **refusals(401, 403, 404, 422, 429)}, security=SIGNED_IN
 )
 def get_request(path: RequestPath, query: WaitQuery) -> Response:
     """Read one of your requests, at once or when it has changed."""
@@ -120,14 +127,14 @@ def cancel_request(path: RequestPath) -> Response:
 
 @routes.post(
     "/requests/<request_id>/retry",
-    responses={202: ACCEPTED, **refusals(401, 403, 404, 409, 422, 429, 507)},
+    responses={200: RequestObject, 202: ACCEPTED, **refusals(401, 403, 404, 409, 422, 429, 507)},
     security=SIGNED_IN,
 )
 @limited(SUBMITS, "submits")
-def retry_request(path: RequestPath) -> tuple[Response, int, dict[str, str]]:
+def retry_request(path: RequestPath, header: RetryHeader) -> tuple[Response, int, dict[str, str]]:
     """Submit an ended request once more, as a new one that names the old."""
     caller = reader()
-    return _accepted(repeat(_own(path, caller), caller.user), None)
+    return _accepted(repeat(_own(path, caller), caller.user, header.idempotency_key), None)
 
 
 @routes.delete("/requests/<request_id>", responses={204: None, **refusals(401, 403, 404, 409, 429)}, security=SIGNED_IN)
@@ -139,14 +146,16 @@ def delete_request(path: RequestPath) -> tuple[str, int]:
     return "", 204
 
 
-def _accepted(row: Row, wait: float | None) -> tuple[Response, int, dict[str, str]]:
-    """Answer 202, or 200 when the request ended within ``wait`` seconds."""
-    site, request_id = services(), row["id"]
+def _accepted(accepted: Accepted, wait: float | None) -> tuple[Response, int, dict[str, str]]:
+    """Answer 202, or 200 when the request was accepted before, or ended within ``wait`` seconds."""
+    site, row, request_id = services(), accepted.row, accepted.row["id"]
     headers = {"Location": urls(request_id)["self"]}
     if wait:
-        row = wait_for(site, lambda: again(site, request_id), request_id, is_final, wait)
-        headers["Preference-Applied"] = f"wait={wait:g}"
-    return jsonify(present(site, row)), 200 if is_final(row) else 202, headers
+        with suppress(TooMany):  # it is accepted: that there is no place to wait must not look like a refusal
+            row = wait_for(site, lambda: again(site, request_id), request_id, is_final, wait)
+            headers["Preference-Applied"] = f"wait={wait:g}"
+    is_done = not accepted.is_new or (wait is not None and is_final(row))
+    return jsonify(present(site, row)), 200 if is_done else 202, headers
 
 
 def _readable(path: RequestPath, caller: Caller) -> Row:

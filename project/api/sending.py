@@ -14,7 +14,7 @@ from project.files import Files
 
 CHUNK = 65_536
 #: For whatever opens the address itself: nothing in it runs, and it stands outside the site's origin.
-INERT = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
+INERT = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"
 
 
 class Pieces(FileWrapper):

@@ -16,9 +16,10 @@ from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from project.concurrency import give_way, read_within
-from project.errors import BadRequest, TooLarge, UploadStalled
+from project.errors import BadRequest, TooLarge, TooMany, UploadStalled
 from project.file_reception import Arrival, Reception
 from project.file_rows import NewFile
+from project.services import services
 
 CHUNK = 65_536
 #: Parts of one form, fields and files together.
@@ -27,6 +28,15 @@ MAX_PARTS = 1_000
 ENVELOPE = 1_000_000
 #: A header, or what the decoder cannot tell from the beginning of a boundary, must fit into this.
 MAX_BUFFER = 4 * CHUNK
+
+
+@contextmanager
+def upload_place(holder: str) -> Iterator[None]:
+    """Hold one of the places for uploads of ``holder``. Raises :class:`TooMany` when all are taken."""
+    with services().uploads.place(holder) as has_place:
+        if not has_place:
+            raise TooMany("Too many uploads at the same time. Wait until one of them has ended.", retry_after=1)
+        yield
 
 
 def read_form(
@@ -178,7 +188,7 @@ def _announced() -> int | None:
 def _next(body: Any, size: int, stall: float) -> bytes:
     # Not request.stream: it takes an early end for the end, and a stall for a sender that has left.
     try:
-        return read_within(body, size, stall, request.environ)
+        return read_within(body, size, stall)
     except TimeoutError as error:
         raise UploadStalled from error
     except (OSError, ValueError) as error:

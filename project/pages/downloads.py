@@ -12,11 +12,15 @@ from zipstream import ZIP_STORED, ZipStream
 
 from project.api.presenters import output_parts
 from project.api.sending import Pieces, disposition
+from project.file_reception import clean_name
 from project.files import Files
 from project.pages.requests import readable_request
 from project.services import services
 
 ENDINGS = {"text": ".txt", "markdown": ".md", "json": ".json"}
+#: What Windows takes for a drive, a stream, a pattern or a device (its own list of forbidden names).
+NOT_EVERYWHERE = str.maketrans(dict.fromkeys('<>:"|?*', "_"))
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 
 
 @login_required
@@ -46,13 +50,19 @@ def _bytes_of(files: Files, file_id: str) -> Iterator[bytes]:
 
 
 def _name(part: dict[str, Any], number: int) -> str:
-    """Return a part's own name without folders, or one by its number."""
-    given = str(part.get("name") or "").replace("\\", "/").rsplit("/", 1)[-1].strip(". ")
+    """Return a part's own name as any system can unpack it, or one by its number."""
+    given = _portable(part["name"]) if part.get("name") else ""
     if "file_id" in part:
         return given or f"file-{number}"
     ending = ENDINGS.get(part["type"], ".txt")
     stem = given or f"part-{number}"
     return stem if stem.endswith(ending) else stem + ending
+
+
+def _portable(name: str) -> str:
+    """Return a name without folders, drives and streams, and not that of a device: archives are unpacked anywhere."""
+    plain = clean_name(name).translate(NOT_EVERYWHERE).strip(". ")
+    return f"_{plain}" if plain.partition(".")[0].strip().casefold() in DEVICES else plain
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -60,14 +60,25 @@ class SameAs:
             raise ValidationError("The two passwords differ.")
 
 
-class LoginForm(FlaskForm):
+class PageForm(FlaskForm):
+    """Common parent: reads what a page sends, and nothing else."""
+
+    class Meta(FlaskForm.Meta):
+        """How WTForms reads; see there."""
+
+        def wrap_formdata(self, form: FlaskForm, formdata: Any) -> Any:
+            """Leave JSON to the API: the library would take it for a form, with values of any kind in it."""
+            return None if request.is_json else super().wrap_formdata(form, formdata)
+
+
+class LoginForm(PageForm):
     """Name and password of somebody who has an account."""
 
     username = StringField("User name", [DataRequired(NOTHING_TYPED)])
     password = PasswordField("Password", [InputRequired(NOTHING_TYPED)])
 
 
-class RegisterForm(FlaskForm):
+class RegisterForm(PageForm):
     """A new account."""
 
     username = StringField(
@@ -79,7 +90,7 @@ class RegisterForm(FlaskForm):
     confirm = PasswordField("Repeat the password", [SameAs("password")], id="repeat")
 
 
-class ChangePasswordForm(FlaskForm):
+class ChangePasswordForm(PageForm):
     """The old password and the new one, twice."""
 
     current_password = PasswordField("Current password", [InputRequired(NOTHING_TYPED)])
@@ -87,13 +98,13 @@ class ChangePasswordForm(FlaskForm):
     confirm = PasswordField("Repeat the new password", [SameAs("new_password")], id="repeat")
 
 
-class DeleteAccountForm(FlaskForm):
+class DeleteAccountForm(PageForm):
     """The password, once more, before the account goes."""
 
     password = PasswordField("Your password", [InputRequired(NOTHING_TYPED)])
 
 
-class TokenForm(FlaskForm):
+class TokenForm(PageForm):
     """A new token; the choices of scopes and spaces are those that its maker has."""
 
     name = StringField(
@@ -120,7 +131,7 @@ class TokenForm(FlaskForm):
         return now + int(self.expires.data) * DAY if self.expires.data else None
 
 
-class UserForm(FlaskForm):
+class UserForm(PageForm):
     """A person added by an admin; without a password the site makes one."""
 
     username = StringField("User name", [DataRequired(NOTHING_TYPED), Length(max=64)])
@@ -128,7 +139,7 @@ class UserForm(FlaskForm):
     role = SelectField("Role", choices=[SelectChoice("user", "User"), SelectChoice("admin", "Admin")], default="user")
 
 
-class SpaceForm(FlaskForm):
+class SpaceForm(PageForm):
     """A space. An empty number means the site's default."""
 
     title = StringField("Title", [Length(max=200)], description="Any language. Empty: the name.")

@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Flask, current_app, make_response, redirect, render_template, request, url_for
+from flask import Flask, current_app, g, make_response, redirect, render_template, request, url_for
 from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from project.api import problems as api_problems
+from project.database import is_away
 from project.errors import DatabaseAway, SpacesError
 
 API_PREFIX = "/api/"
@@ -127,7 +128,7 @@ def answer(error: SpacesError | HTTPException) -> Any:
     problem = problem_of(error)
     if problem.status == UNAUTHORIZED and request.method == "GET":
         return redirect(url_for("auth.login", next=request.full_path.rstrip("?")))
-    return _page(problem)
+    return _page(problem, knows_visitor=not isinstance(error, DatabaseAway) or "_login_user" in g)
 
 
 def problem_of(error: SpacesError | HTTPException) -> Problem:
@@ -142,17 +143,24 @@ def problem_of(error: SpacesError | HTTPException) -> Problem:
 
 
 def _broken_database(error: SQLAlchemyError) -> Any:
-    """A read outside the store failed: say honestly that the database does not answer."""
+    """A read outside the store failed: say honestly that the database does not answer, or that this is our fault."""
+    if is_away(error):
+        logger.warning("the database is away: %s", request.path)
+        return answer(DatabaseAway(retry_after=1))
     logger.error("database failure at %s", request.path, exc_info=error)
-    return answer(DatabaseAway(retry_after=1))
+    return answer(SpacesError())
 
 
-def _page(problem: Problem) -> Response:
-    """Draw the page, and when even that fails (the database is away) a bare one that needs nothing."""
+def _page(problem: Problem, *, knows_visitor: bool) -> Response:
+    """Draw the page, and where even that would have to ask a database that is away, a bare one that needs nothing."""
     try:
-        body = render_template("errors/problem.html", problem=problem)
+        body = render_template("errors/problem.html", problem=problem) if knows_visitor else _bare(problem)
     except (SpacesError, SQLAlchemyError):
-        body = current_app.jinja_env.get_template("errors/bare.html").render(problem=problem)
+        body = _bare(problem)
     response = make_response(body, problem.status)
     response.headers.update(problem.headers)
     return response
+
+
+def _bare(problem: Problem) -> str:
+    return current_app.jinja_env.get_template("errors/bare.html").render(problem=problem)

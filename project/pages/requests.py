@@ -10,7 +10,7 @@ from werkzeug.wrappers import Response
 from project import submission
 from project.api import cursors
 from project.api.callers import SUBMITS, limited
-from project.errors import AlreadyFinal, NotFound, SpacesError
+from project.errors import AlreadyFinal, DatabaseAway, NotFound, SpacesError
 from project.extensions import db
 from project.models import InferenceRequest
 from project.pages.cards import card_of, cards_of
@@ -76,10 +76,12 @@ def retry(request_id: str) -> Response:
     row = _own(request_id)
     try:
         again = submission.repeat(row, current_user)
+    except DatabaseAway:
+        raise
     except SpacesError as error:
         flash(error.message, "danger")
         return redirect(url_for("pages.request", request_id=request_id), 303)
-    return redirect(url_for("pages.request", request_id=again["id"]), 303)
+    return redirect(url_for("pages.request", request_id=again.row["id"]), 303)
 
 
 @login_required

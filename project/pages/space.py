@@ -20,6 +20,7 @@ from project.models import Space
 from project.pages import snippets
 from project.pages.cards import Card, card_of, cards_of
 from project.pages.inputs import inputs_of, limit_words, uploads_of
+from project.pages.refusals import retry_header
 from project.pages.requests import readable_request
 from project.services import services
 from project.web_security import reads_its_form
@@ -51,15 +52,15 @@ def space_page(name: str) -> str:
 @login_required
 @limited(SUBMITS, "submits")
 @reads_its_form
-def send(name: str) -> Response | tuple[str, int]:
+def send(name: str) -> Response | tuple[str, int, dict[str, str]]:
     """Take the form without script: store the request and show its page, or say what is wrong and keep the text."""
     space = visible_space(name)
     intake = Intake(space)
     try:
-        row = intake.accept(current_user)
+        accepted = intake.accept(current_user)
     except SpacesError as error:
-        return _draw(space, str(intake.fields.get("prompt", "")), error), error.status
-    return redirect(url_for("pages.request", request_id=row["id"]), 303)
+        return _draw(space, str(intake.fields.get("prompt", "")), error), error.status, retry_header(error)
+    return redirect(url_for("pages.request", request_id=accepted.row["id"]), 303)
 
 
 def visible_space(name: str) -> Space:

@@ -6,6 +6,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -17,9 +18,18 @@ from project.extensions import db, migrate
 from project.models import Base
 from project.request_store import Limits, RequestStore
 from tests.house import LIMITS, House
+from tests.places import MakePlace, Place
 from tests.postgres import PostgresServer, start_or_skip
 
 MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+#: Drops everything in a PostgreSQL database.
+EMPTY = """DO $$ DECLARE one text; BEGIN
+    FOR one IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', one);
+    END LOOP;
+    CREATE SCHEMA public;
+END $$"""
 
 
 def migration_app(url: str) -> Flask:
@@ -67,15 +77,68 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def postgres_databases() -> list[str]:
+    """The addresses of databases that the tests empty and use again: making one anew takes long."""
+    return []
+
+
 @pytest.fixture
-def empty_url(backend: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def make_empty_url(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_databases: list[str]
+) -> Callable[[str], str]:
+    """Return the address of a database of the named kind without tables, another one at each call."""
+    free = list(postgres_databases)
+
+    def make(kind: str) -> str:
+        name = f"t{uuid.uuid4().hex}"
+        if kind == "sqlite":
+            return f"sqlite:///{tmp_path / name}.db"
+        server: PostgresServer = request.getfixturevalue("postgres")
+        if not free:
+            _execute(server.url(), f"CREATE DATABASE {name}")
+            postgres_databases.append(server.url(name))
+            return postgres_databases[-1]
+        _execute(free[0], EMPTY)
+        return free.pop(0)
+
+    return make
+
+
+@pytest.fixture
+def empty_url(backend: str, make_empty_url: Callable[[str], str]) -> str:
     """The address of a database without tables."""
-    if backend == "sqlite":
-        return f"sqlite:///{tmp_path / 'empty.db'}"
-    server: PostgresServer = request.getfixturevalue("postgres")
-    name = f"t{uuid.uuid4().hex}"
-    _execute(server.url(), f"CREATE DATABASE {name}")
-    return server.url(name)
+    return make_empty_url(backend)
+
+
+@pytest.fixture
+def other_url(backend: str, make_empty_url: Callable[[str], str]) -> str:
+    """The address of another database without tables, of the same kind."""
+    return make_empty_url(backend)
+
+
+@pytest.fixture
+def make_place(make_empty_url: Callable[[str], str], backend: str, tmp_path: Path) -> MakePlace:
+    """Make data folders, each with a database of its own."""
+    made: list[Place] = []
+
+    def make(kind: str = backend, **settings: Any) -> Place:
+        url = make_empty_url(kind) if kind == "postgresql" else ""
+        made.append(Place(tmp_path / f"place{len(made)}", url, **settings))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture
+def place(make_place: MakePlace) -> Place:
+    """A place with one user and one space."""
+    return make_place().make()
+
+
+@pytest.fixture
+def backup(tmp_path: Path) -> Path:
+    return tmp_path / "backup.tar"
 
 
 @pytest.fixture

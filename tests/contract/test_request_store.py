@@ -763,7 +763,7 @@ def test_a_step_that_breaks_leaves_nothing_behind(house: House) -> None:
 
 
 def test_ping_answers(house: House) -> None:
-    house.store.ping()
+    house.database.check()
 
 
 def test_the_queue_is_found_by_its_own_index(house: House, backend: str) -> None:

@@ -13,6 +13,7 @@ from tests.site_process import ROOT
 
 GUIDE = (ROOT / "WEBSOCKETS_GUIDE.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 TESTING = (ROOT / "TESTING_WEBSOCKETS.md").read_text(encoding="utf-8")
 PAGES = sorted(path for path in ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
 
@@ -41,6 +42,14 @@ def test_the_reference_names_no_setting_that_is_not_there() -> None:
     assert {name.lower() for name in rows} == set(Settings.model_fields)
 
 
+def test_the_limits_name_settings_that_are_there() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    named = {name.lower() for name in re.findall(r"`SPACES_([A-Z_]+)`", page)}
+    assert named <= set(Settings.model_fields)
+    limits = {name for name in Settings.model_fields if name.startswith("max_") or "_per_" in name}
+    assert limits - {"max_attempts"} <= named
+
+
 @pytest.mark.parametrize("code", MESSAGES)
 def test_each_code_of_the_wire_is_explained(code: str) -> None:
     assert f"`{code}`" in GUIDE
@@ -61,6 +70,15 @@ def test_each_fault_of_the_mock_app_is_explained(fault: str) -> None:
 def test_links_lead_to_files(page) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_everything_that_the_security_review_names_exists() -> None:
+    """Modules, test files, and test functions behind a file's name: no claim without a place."""
+    named = re.findall(r"`((?:project|tests|scripts|migrations)/[\w./]*)(?:::(\w+))?`", SECURITY)
+    assert len(named) > 60
+    for path, function in named:
+        assert (ROOT / path).exists(), path
+        assert not function or f"def {function}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{function}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

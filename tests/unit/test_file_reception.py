@@ -62,8 +62,20 @@ def test_a_commit_that_may_have_gone_through_keeps_its_bytes(storage: FolderStor
     arrival.write(b"x")
     file = arrival.finish()
     reception.keep()
-    reception.__exit__(DatabaseAway, DatabaseAway(), None)
+    away = DatabaseAway()
+    away.maybe_kept = True
+    reception.__exit__(DatabaseAway, away, None)
     assert left_in(tmp_path) == [file.id]
+
+
+def test_a_database_that_is_surely_without_the_row_leaves_no_bytes(storage: FolderStorage, tmp_path: Path) -> None:
+    reception = Reception(storage, ALL)
+    arrival = reception.begin("a", field="file")
+    arrival.write(b"x")
+    arrival.finish()
+    reception.keep()
+    reception.__exit__(DatabaseAway, DatabaseAway(), None)
+    assert left_in(tmp_path) == []
 
 
 def test_the_wrong_content_is_refused_before_the_end(storage: FolderStorage) -> None:

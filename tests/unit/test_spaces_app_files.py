@@ -309,7 +309,7 @@ class TestSending:
         assert answer_of(b"", make())["status"] == "completed"
         assert site.of("PUT")[0].size == 0
 
-    @pytest.mark.parametrize("fault", [503, 500, 408, "cut"])
+    @pytest.mark.parametrize("fault", [503, 500, 507, 408, "cut"])
     def test_passing_trouble_is_tried_again(
         self, site: FileSite, make: Callable[..., Request], fault: str | int
     ) -> None:
@@ -322,7 +322,6 @@ class TestSending:
             (403, LINK_OVER),
             (404, LINK_OVER),
             (413, "it is larger than the site takes: It says why."),
-            (507, "the site has no room left"),
             (400, "the site answered 400: It says why."),
             ("lie", "it reached the site changed"),
             ("strange", "the site did not say where it keeps it"),
@@ -337,6 +336,10 @@ class TestSending:
         assert answer_of(Media(PNG, name="plot.png"), request) == {"status": "failed", "error": error}
         assert len(site.of("PUT")) == 1
         assert not request.reusable, "a later attempt would be answered with this failure"
+
+    def test_a_disk_that_stays_full_is_named(self, site: FileSite, make: Callable[..., Request]) -> None:
+        site.puts.extend([507] * 100)
+        assert "no room left, and the request's time is over" in answer_of(b"x", make(timeout_seconds=0.4))["error"]
 
     def test_the_deadline_ends_it(self, site: FileSite, make: Callable[..., Request]) -> None:
         site.puts.extend([503] * 100)

@@ -24,7 +24,8 @@ MOST_STATEMENTS = 50
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[tuple[Services, int, str, str]]:
     """A site that serves on a real socket in this process: its parts, port, an API token and a queued request."""
-    app = create_app(load_settings(data_dir=tmp_path, async_mode="threading", rate_limits="off"))
+    settings = {"data_dir": tmp_path, "async_mode": "threading", "rate_limits": "off", "held_calls_per_user": POLLS}
+    app = create_app(load_settings(**settings))
     services: Services = app.extensions[KEY]
     listener = concurrency.open_listener("127.0.0.1", 0)
     running = Site(app, listener)

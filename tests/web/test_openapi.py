@@ -70,7 +70,8 @@ def test_a_submit_is_described_as_json_and_as_a_form(spec):
     responses = spec["paths"]["/api/v1/spaces/{name}/requests"]["post"]["responses"]
     assert {"200", "202", "400", "401", "403", "404", "409", "413", "415", "422", "429", "503"} <= set(responses)
     parameters = spec["paths"]["/api/v1/spaces/{name}/requests"]["post"]["parameters"]
-    assert {(found["in"], found["name"]) for found in parameters} == {("path", "name"), ("header", "Prefer")}
+    named = {(found["in"], found["name"]) for found in parameters}
+    assert named == {("path", "name"), ("header", "Prefer"), ("header", "Idempotency-Key")}
     assert "Location" in responses["202"]["headers"]
 
 

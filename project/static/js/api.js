@@ -12,8 +12,9 @@ export const csrfToken = () => document.querySelector('meta[name="csrf-token"]')
 export const apiPath = (strings, ...values) =>
   "/api/v1" + String.raw({ raw: strings }, ...values.map(encodeURIComponent));
 
-export async function api(path, { method = "GET", body, signal } = {}) {
+export async function api(path, { method = "GET", body, signal, key } = {}) {
   const headers = { Accept: "application/json" };
+  if (key) headers["Idempotency-Key"] = key;
   if (method !== "GET") headers["X-CSRFToken"] = csrfToken();
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const response = await fetch(path, {

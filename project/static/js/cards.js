@@ -3,12 +3,15 @@ import { api, apiPath, fragment } from "./api.js";
 import "./lightbox.js";
 import "./media.js";
 import { showTimes, toast } from "./site.js";
+import { sender } from "./sure.js";
 
 const WORDS = {
   queued: "Queued", processing: "Processing",
   completed: "Completed", failed: "Failed", cancelled: "Cancelled", timed_out: "Timed out",
 };
 const OPEN = new Set(["queued", "processing"]);
+const UNREACHABLE = "The site cannot be reached. Try again.";
+const BROKEN = "The connection broke. Sending it again …";
 
 export const isFinal = (status) => !OPEN.has(status);
 export const cardOf = (id) => document.querySelector(`[data-request="${CSS.escape(id)}"]`);
@@ -85,15 +88,15 @@ document.addEventListener("visibilitychange", () => {
 });
 
 // Carries out what a form of a card asks for, once at a time.
-async function act(form, path) {
+async function act(form, send) {
   // Not "disabled": that would take the focus away from whoever works by keyboard.
   const button = form.querySelector("button");
   if (button.ariaDisabled === "true") return null;
   button.ariaDisabled = "true";
   try {
-    return await api(path, { method: "POST" });
+    return await send();
   } catch (error) {
-    if (error.code !== "already_final") toast(error.message);
+    if (error.code !== "already_final") toast(error.status ? error.message : UNREACHABLE);
     return null;
   } finally {
     button.ariaDisabled = null;
@@ -101,13 +104,17 @@ async function act(form, path) {
 }
 
 async function cancel(form) {
-  const request = await act(form, apiPath`/requests/${form.dataset.cancel}/cancel`);
+  const request = await act(form, () => api(apiPath`/requests/${form.dataset.cancel}/cancel`, { method: "POST" }));
   if (request) await show(request);
 }
 
+const senders = new WeakMap();
+
 // Only the page of a space has a place for a new card; elsewhere the plain form leads to the new request.
 async function retry(form, list) {
-  const request = await act(form, apiPath`/requests/${form.dataset.retry}/retry`);
+  const id = form.dataset.retry;
+  if (!senders.has(form)) senders.set(form, sender({ onBroken: () => toast(BROKEN) }));
+  const request = await act(form, () => senders.get(form)(id, (key) => api(apiPath`/requests/${id}/retry`, { method: "POST", key })));
   if (!request) return;
   await show(request, (card) => list.prepend(card));
   const card = cardOf(request.id);

@@ -3,10 +3,12 @@ import { api } from "./api.js";
 import { attachments } from "./attachments.js";
 import { listen } from "./dropping.js";
 import { recorder } from "./recorder.js";
+import { sender } from "./sure.js";
 import { uploadIn } from "./upload.js";
 
 const CANCELLED = "Upload cancelled. All of it is still here.";
 const BROKEN = "The site cannot be reached. All of it is still here; try again.";
+const TRYING = "The connection broke. Sending it again …";
 
 export function spaceForm(page, { path, onSent }) {
   const form = page.querySelector("[data-prompt-form]");
@@ -18,6 +20,7 @@ export function spaceForm(page, { path, onSent }) {
   const files = attachments(form);
   const recorders = [...files.fields.values()]
     .filter((field) => field.element.querySelector("[data-record]")).map((field) => recorder(field, files.room));
+  const surely = sender({ onBroken: () => say(TRYING) });
   let sending = false;
 
   const isUsable = () => ["ready", "waits"].includes(page.dataset.formState);
@@ -68,9 +71,13 @@ export function spaceForm(page, { path, onSent }) {
     return data;
   }
 
-  const deliver = () => (files.isEmpty()
-    ? api(path, { method: "POST", body: { prompt: prompt.value } })
-    : uploadIn(sendingPanel, path, body()));
+  const deliver = (key) => (files.isEmpty()
+    ? api(path, { method: "POST", body: { prompt: prompt.value }, key })
+    : uploadIn(sendingPanel, path, body(), key));
+
+  // What tells one sending from another: sent again unchanged, it is the same request.
+  const content = () => JSON.stringify([prompt?.value,
+    [...files.entries()].map(({ kind, file }) => [kind, file.name, file.size, file.lastModified])]);
 
   function lock(locked) {
     sending = locked;
@@ -86,7 +93,8 @@ export function spaceForm(page, { path, onSent }) {
     if (refusal.textContent) return;
     lock(true);
     let failure = null;
-    const request = await deliver().catch((error) => { failure = error; });
+    const request = await surely(content(), deliver).catch((error) => { failure = error; });
+    say("");
     lock(false);
     focus();
     if (failure) return refuse(failure);

@@ -40,8 +40,13 @@ export function follow({ path, cursorOf, onAnswer, isOver = () => false, onGone 
         if (document.hidden) await pause(HIDDEN_PAUSE);
       } catch (error) {
         if (GONE.has(error.status)) return onGone(error);
-        if (error.name !== "AbortError") await pause(RETRY_PAUSES[Math.min(failures++, RETRY_PAUSES.length - 1)]);
-        else if (document.hidden) await pause(HIDDEN_PAUSE);
+        const wait = RETRY_PAUSES[Math.min(failures, RETRY_PAUSES.length - 1)];
+        if (error.name !== "AbortError") {
+          failures += 1;
+          await pause(Math.max(wait, (error.retryAfter ?? 0) * 1_000));
+        } else if (document.hidden) {
+          await pause(HIDDEN_PAUSE);
+        }
       }
     }
   };

@@ -11,13 +11,14 @@ function failure(call) {
   return new ApiError(call.status, "unreadable", "The site gave an answer that cannot be read. Try again.");
 }
 
-function post(path, data, { onProgress, cancel }) {
+function post(path, data, { onProgress, cancel, key }) {
   return new Promise((resolve, reject) => {
     const call = new XMLHttpRequest();
     call.open("POST", path);
     call.responseType = "json";
     call.setRequestHeader("Accept", "application/json");
     call.setRequestHeader("X-CSRFToken", csrfToken());
+    call.setRequestHeader("Idempotency-Key", key);
     call.upload.addEventListener("progress", (event) => {
       if (event.lengthComputable) onProgress(event.loaded / event.total);
     });
@@ -32,7 +33,7 @@ function post(path, data, { onProgress, cancel }) {
 const ask = (event) => event.preventDefault();
 
 // Shows the progress in `panel` while `data` travels, with a button that cancels. A closed tab would lose it: ask first.
-export async function uploadIn(panel, path, data) {
+export async function uploadIn(panel, path, data, key) {
   const bar = panel.querySelector("[data-sending-bar]");
   const text = panel.querySelector("[data-sending-text]");
   const button = panel.querySelector("[data-sending-cancel]");
@@ -56,7 +57,7 @@ export async function uploadIn(panel, path, data) {
   onProgress(0);
   panel.hidden = false;
   try {
-    return await post(path, data, { onProgress, cancel: stop.signal });
+    return await post(path, data, { onProgress, cancel: stop.signal, key });
   } finally {
     panel.hidden = true;
     window.removeEventListener("beforeunload", ask);

@@ -1,21 +1,14 @@
-"""Commands for whoever runs the site: ``flask --app project create-admin`` and ``reset-password``."""
+"""Commands about people: ``create-admin`` and ``reset-password``."""
 
 from __future__ import annotations
 
 import click
-from flask import Flask
 from flask.cli import with_appcontext
 
 from project import accounts, passwords
 from project.errors import SpacesError
 
 random_password = click.option("--random", "use_random", is_flag=True, help="Make a random password and print it.")
-
-
-def register_commands(app: Flask) -> None:
-    """Add the commands to ``app``."""
-    app.cli.add_command(create_admin)
-    app.cli.add_command(reset_password)
 
 
 @click.command("create-admin")
