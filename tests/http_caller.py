@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import requests
 
@@ -14,12 +15,19 @@ FINAL = {"completed", "failed", "cancelled", "timed_out"}
 
 
 class HttpCaller:
-    """Calls a site at ``url``: as nobody, as a signed-in user, or with a bearer token."""
+    """Calls a site at ``url``: as nobody, as a signed-in user, or with a bearer token.
+
+    ``username`` is empty unless it signed in. All ``listeners`` are told of every answer to any caller.
+    """
+
+    listeners: ClassVar[list[Callable[[HttpCaller, requests.Response], None]]] = []
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
+        self.username = ""
         self.http = requests.Session()
         self.http.trust_env = False
+        self.http.hooks["response"].append(self._tell)
         if token:
             self.http.headers["Authorization"] = f"Bearer {token}"
 
@@ -36,6 +44,7 @@ class HttpCaller:
         answer = self.http.post(f"{self.url}/login", data=form, timeout=SECONDS, allow_redirects=False)
         assert answer.status_code in {302, 303}, f"sign-in of {username}: {answer.status_code} {answer.text[:500]}"
         self.http.headers["X-CSRFToken"] = self._csrf("/account")
+        self.username = username
         return self
 
     def sign_up(self, username: str, password: str) -> Self:
@@ -43,6 +52,12 @@ class HttpCaller:
         form = {"username": username, "password": password, "confirm": password, "csrf_token": self._csrf("/register")}
         answer = self.http.post(f"{self.url}/register", data=form, timeout=SECONDS, allow_redirects=False)
         assert answer.status_code in {302, 303}, f"sign-up of {username}: {answer.status_code} {answer.text[:500]}"
+        return self
+
+    def join(self, username: str, password: str) -> Self:
+        """Make an account and stay signed in with it, as the form does; every later call carries the CSRF token."""
+        self.sign_up(username, password)
+        self.http.headers["X-CSRFToken"] = self._csrf("/account")
         return self
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
@@ -93,6 +108,10 @@ class HttpCaller:
         found: dict[str, Any] = self.json("GET", f"requests/{request_id}", params=query)
         assert found["status"] in FINAL, f"not final within {seconds:g} s: {found}"
         return found
+
+    def _tell(self, answer: requests.Response, **_options: Any) -> None:
+        for listener in self.listeners:
+            listener(self, answer)
 
     def _csrf(self, path: str) -> str:
         page = self.http.get(f"{self.url}{path}", timeout=SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 
 import psycopg
@@ -40,22 +42,64 @@ class PostgresServer:
 
     def start(self) -> None:
         """Make an empty cluster and start the server; it does not care for power cuts, so it is fast."""
-        data = str(self._folder / "data")
         with (self._folder / "log").open("wb") as log:
-            made = self._spawn(log, "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
+            made = self._spawn(log, "initdb", "-D", self._data, "-U", "postgres", "-A", "trust", "-N", "-E", "UTF8")
             if made.wait(SECONDS):
                 raise RuntimeError(f"initdb failed:\n{self._log()}")
-            switches = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off", "max_connections": "100"}
-            options = [part for name, value in switches.items() for part in ("-c", f"{name}={value}")]
-            self._process = self._spawn(log, "postgres", "-D", data, "-k", str(self._folder), *options)
+        self.come_back()
+
+    @property
+    def _data(self) -> str:
+        return str(self._folder / "data")
+
+    def come_back(self) -> None:
+        """Start the server on the cluster that is there, as after :meth:`go_away`."""
+        switches = {"listen_addresses": "", "fsync": "off", "full_page_writes": "off", "max_connections": "100"}
+        options = [part for name, value in switches.items() for part in ("-c", f"{name}={value}")]
+        with (self._folder / "log").open("ab") as log:
+            self._process = self._spawn(log, "postgres", "-D", self._data, "-k", str(self._folder), *options)
         self._wait_until_it_answers(self._process)
+
+    def go_away(self) -> None:
+        """Stop the server and cut its connections; its cluster stays."""
+        if self._process and self._process.poll() is None:
+            self.thaw()
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(SECONDS)
 
     def stop(self) -> None:
         """Stop the server and remove its folder."""
-        if self._process:
-            self._process.send_signal(signal.SIGQUIT)
-            self._process.wait(SECONDS)
+        self.go_away()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def freeze(self) -> None:
+        """Stop all processes of the server in the middle of whatever they do; connections stay open and silent."""
+        self._signal_all(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let a frozen server go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: int) -> None:
+        assert self._process
+        for pid in [self._process.pid, *children_of(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def make_database(self) -> str:
+        """Make an empty database and return its name."""
+        name = f"t{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name}")
+        return name
+
+    def execute(self, statement: str) -> None:
+        """Run one statement as the server's owner."""
+        with psycopg.connect(host=str(self._folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement)  # type: ignore[arg-type]
+
+    def bare_url(self, database: str) -> str:
+        """Return the address of one of its databases as a site's settings have it, without a driver."""
+        return f"postgresql://postgres@/{database}?host={self._folder}"
 
     def url(self, database: str = "postgres") -> str:
         """Return the address of one of its databases."""
@@ -86,6 +130,16 @@ class PostgresServer:
 
     def _log(self) -> str:
         return (self._folder / "log").read_text(errors="replace")[-4000:]
+
+
+def children_of(parent: int) -> list[int]:
+    """Return the processes that a process has started and that still run."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def start_or_skip() -> PostgresServer:

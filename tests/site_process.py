@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -60,6 +61,7 @@ class SiteProcess:
 
     ``async_mode`` defaults to ``SPACES_ASYNC_MODE`` of the test run, so one setting runs all tests in another mode.
     ``settings`` are further ``SPACES_*`` variables. The port and the data folder stay the same over restarts.
+    ``starts`` counts the starts.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class SiteProcess:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self.starts, self._away = 0, 0.0
+        self._left_at: float | None = None
         mode = async_mode or os.environ.get("SPACES_ASYNC_MODE") or "eventlet"
         self.environment = (
             inherited_environment()
@@ -99,17 +103,21 @@ class SiteProcess:
         except AssertionError as error:
             self.kill9()
             raise AssertionError(f"{error}\n{self.output()}") from None
+        self.starts += 1
+        self._is_back()
         return self
 
     def kill9(self) -> None:
         """End the process as a crash would; does nothing when none runs."""
         if self.process and self.process.poll() is None:
+            self._leaves()
             self.process.kill()
             self.process.wait(STOP_SECONDS)
 
     def stop(self) -> int:
         """Stop the process by SIGTERM and return its exit status."""
         assert self.process, "the site was never started"
+        self._leaves()
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
 
@@ -121,12 +129,34 @@ class SiteProcess:
     def pause(self) -> None:
         """Freeze the process; :meth:`resume` lets it go on."""
         assert self.process, "the site was never started"
+        self._leaves()
         self.process.send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a frozen process go on."""
         assert self.process, "the site was never started"
         self.process.send_signal(signal.SIGCONT)
+        self._is_back()
+
+    def fill_disk(self) -> None:
+        """Let no file be written any more, as on a full disk; reading goes on. :meth:`free_disk` ends that.
+
+        The limit is the process's own, so it works for root, in any container, and harms nobody else.
+        """
+        self._limit_files(0)
+
+    def free_disk(self) -> None:
+        """Let files be written again."""
+        self._limit_files(resource.RLIM_INFINITY)
+
+    def _limit_files(self, size: int) -> None:
+        assert self.process, "the site was never started"
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+    @property
+    def database(self) -> Path:
+        """The file of the site's SQLite database."""
+        return self.data_dir / "spaces.db"
 
     def output(self) -> str:
         """Return all that the process has printed so far, over restarts."""
@@ -146,6 +176,19 @@ class SiteProcess:
         name, password = username or f"user-{secrets.token_hex(4)}", secrets.token_urlsafe(16)
         HttpCaller(self.url).sign_up(name, password)
         return HttpCaller(self.url).sign_in(name, password)
+
+    @property
+    def away(self) -> float:
+        """For how many seconds in all the process was gone or frozen, since its first start."""
+        return self._away + (time.monotonic() - self._left_at if self._left_at else 0.0)
+
+    def _leaves(self) -> None:
+        if self._left_at is None:
+            self._left_at = time.monotonic()
+
+    def _is_back(self) -> None:
+        if self._left_at is not None:
+            self._away, self._left_at = self.away, None
 
     def _ready(self) -> bool:
         assert self.process

@@ -9,6 +9,7 @@ Double      answers each request twice
 Late        answers only once it was told to stop
 Garbage     sends malformed events first, then the right answer
 Mute        declares acknowledgements and gives none, nor anything else
+Wedged      once it serves, its library answers pings and drops every event
 ==========  ====================================================================
 
 A forged or foreign result needs no class of its own: any of them sends it with :meth:`FaultApp.answer`.
@@ -20,7 +21,8 @@ import contextlib
 import socket
 import threading
 import time
-from typing import Any, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
 
 import socketio
 from socketio import packet as socket_packet
@@ -85,15 +87,27 @@ class NoAcks(Library):
             super()._send_packet(pkt)
 
 
+class DropsEvents(Library):
+    """A library that waits for attachments that were never announced, and takes everything else for one."""
+
+    def _handle_eio_message(self, data: Any) -> None:
+        with contextlib.suppress(ValueError):
+            super()._handle_eio_message(data)
+
+
 def is_ack(packet: Any) -> bool:
     """Whether this packet acknowledges an event."""
     return packet.packet_type in (socket_packet.ACK, socket_packet.BINARY_ACK)
 
 
 class FaultApp:
-    """One connection of an app that does what a test tells it, and keeps what it heard."""
+    """One connection of an app that does what a test tells it, and keeps what it heard.
+
+    All ``listeners`` are told of every event that any app hears, and of every one it says with its acknowledgement.
+    """
 
     library: type[Library] = Library
+    listeners: ClassVar[list[Callable[[str, Any, Any], None]]] = []
 
     def __init__(self, url: str, token: str | None = None, **connect: Any) -> None:
         self.heard: list[tuple[str, Any]] = []
@@ -110,6 +124,7 @@ class FaultApp:
             with self._news:
                 self.heard.append((event, body))
                 self._news.notify_all()
+            self._tell(event, body)
             # Whoever is cut off while it speaks has its fault already.
             with contextlib.suppress(SocketIOError):
                 if event == "inference_request":
@@ -144,7 +159,23 @@ class FaultApp:
     def call(self, event: str, body: Any) -> dict[str, Any]:
         """Send any event and return what it was acknowledged with."""
         answer: dict[str, Any] = self.client.call(event, body, timeout=SECONDS)
+        self._tell(event, body, answer)
         return answer
+
+    def send(self, event: str, body: Any) -> list[dict[str, Any]]:
+        """Send any event and return at once; its acknowledgement, should one come, is put into the list."""
+        answers: list[dict[str, Any]] = []
+
+        def acknowledged(answer: dict[str, Any]) -> None:
+            self._tell(event, body, answer)
+            answers.append(answer)
+
+        self.client.emit(event, body, callback=acknowledged)
+        return answers
+
+    def _tell(self, event: str, body: Any, answer: Any = None) -> None:
+        for listener in self.listeners:
+            listener(event, body, answer)
 
     def answer(self, request: dict[str, Any], text: str | None = None, *, attempt: bool = True) -> str:
         """Send a result for ``request`` and return the code of the acknowledgement."""
@@ -286,3 +317,15 @@ class Mute(FaultApp):
     """Takes requests, acknowledges nothing, answers nothing."""
 
     library = NoAcks
+
+
+class Wedged(FaultApp):
+    """Registers and is wedged from then on: it answers pings and drops every event."""
+
+    library = DropsEvents
+
+    def serve(self, space: str, **more: Any) -> Self:
+        """Register, and hear nothing any more."""
+        super().serve(space, **more)
+        self.client._handle_eio_message('50-["x"]')
+        return self

@@ -1,10 +1,13 @@
 """Fixtures of the fault tests: real sites with short times, and apps that misbehave.
 
 A failed test shows what its sites and programs printed meanwhile, and what its apps heard.
+After every test the guarantees of :mod:`tests.faults.rules` are checked over all that happened at its sites.
 """
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +15,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.faults import rules
 from tests.faults.apps import FaultApp
-from tests.faults.looking import SHORT_TIMES
+from tests.faults.evidence import Witness
+from tests.faults.looking import SHORT_TIMES, sites_in_modes
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.program import Program
@@ -53,27 +58,38 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 
 
 @pytest.fixture
-def logs() -> Iterator[Logs]:
-    """What the test's sites, programs and apps say. No fault of an app may surprise the site."""
+def dice() -> random.Random:
+    """Chance that can be repeated: the seed is printed, and taken from TEST_SEED when that is set."""
+    seed = int(os.environ.get("TEST_SEED") or random.SystemRandom().randrange(1_000_000))
+    print(f"TEST_SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def witness() -> Iterator[Witness]:
+    """Hears what all callers and apps of this test are told."""
+    one = Witness()
+    one.listen()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def logs(witness: Witness) -> Iterator[Logs]:
+    """What the test's sites, programs and apps say. No fault may break a guarantee, nor surprise the site."""
     kept = Logs()
     yield kept
+    history = witness.history([site for site, _ in kept.sites])
+    broken = rules.violations(history)
+    assert not broken, rules.report(history, broken)
     assert "Traceback" not in kept.of_sites(), f"an error nobody foresaw:\n{kept.of_sites()}"
 
 
 @pytest.fixture(scope="session")
 def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | None], SiteProcess]]:
     """Running sites with short times, one a mode, shared by all tests of this folder."""
-    running: dict[str | None, SiteProcess] = {}
-
-    def in_mode(mode: str | None) -> SiteProcess:
-        if mode not in running:
-            folder = tmp_path_factory.mktemp(f"site-{mode or 'default'}")
-            running[mode] = SiteProcess(folder, async_mode=mode, **SHORT_TIMES).start()  # type: ignore[arg-type]
-        return running[mode]
-
-    yield in_mode
-    for site in running.values():
-        site.kill9()
+    with sites_in_modes(tmp_path_factory, **SHORT_TIMES) as in_mode:
+        yield in_mode
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -97,7 +98,7 @@ class Answer:
     def code(self) -> str | None:
         """The error code of the API, or None when it has none."""
         said = self.json
-        return str(said["error"]["code"]) if said and "error" in said else None
+        return str(said["error"]["code"]) if said and said.get("error") else None
 
     @property
     def is_whole(self) -> bool:
@@ -151,6 +152,10 @@ class RawHttp:
                 raw += more
         return Answer(raw, time.monotonic() - begun)
 
+    def is_answered(self) -> bool:
+        """Whether anything has come back, or the site has closed the connection."""
+        return bool(select.select([self.socket], [], [], 0)[0])
+
     def until_closed(self) -> bytes:
         """Read all that comes until the site closes the connection, or nothing more comes in time."""
         raw = b""
@@ -163,6 +168,21 @@ class RawHttp:
     def close(self) -> None:
         """Leave without a word."""
         self.socket.close()
+
+
+def taken(count: int, take: Callable[[], RawHttp], is_refused: Callable[[], bool]) -> list[RawHttp]:
+    """Take all places, and one anew for each whose place was taken by the look; return the calls that hold them."""
+    held = [take() for _ in range(count)]
+
+    def is_full() -> bool:
+        for place, one in enumerate(held):
+            if one.is_answered():
+                one.close()
+                held[place] = take()
+        return is_refused() and not any(one.is_answered() for one in held)
+
+    wait_until(is_full, "all places are taken, and one more is refused")
+    return held
 
 
 def kept(data_dir: Path) -> list[Path]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
 from tests.http_caller import HttpCaller
-from tests.site_process import wait_until
+from tests.site_process import SiteProcess, wait_until
+from tests.soak.measuring import Process
 
 GRACE = 1.5
 ACK_SECONDS = 1.0
@@ -23,6 +27,21 @@ SHORT_TIMES = {
     "SPACES_REQUEST_TIMEOUT": TIMEOUT,
     "SPACES_MAX_EVENT_KB": EVENT_KB,
 }
+
+
+@contextmanager
+def sites_in_modes(folders: pytest.TempPathFactory, **settings: Any) -> Iterator[Callable[[str | None], SiteProcess]]:
+    """Yield what returns the running site of a mode, started when it is first asked for."""
+    running: dict[str | None, SiteProcess] = {}
+    with ExitStack() as stack:
+
+        def in_mode(mode: str | None) -> SiteProcess:
+            if mode not in running:
+                folder = folders.mktemp(f"site-{mode or 'default'}")
+                running[mode] = stack.enter_context(SiteProcess(folder, async_mode=mode, **settings))
+            return running[mode]
+
+        yield in_mode
 
 
 def wait_status(caller: HttpCaller, request_id: str, status: str, seconds: float = 10.0) -> dict[str, Any]:
@@ -60,3 +79,31 @@ def ending(request: dict[str, Any]) -> tuple[str, str | None]:
 def steps(request: dict[str, Any]) -> list[tuple[str, int, str | None]]:
     """Return the transitions as (to, attempt, code)."""
     return [(one["to"], one["attempt"], one["code"]) for one in request["transitions"]]
+
+
+def compute(request_id: str, most: float) -> None:
+    """Take some time, at most ``most`` seconds, that depends on the request: no two runs with one id differ."""
+    threading.Event().wait(most * int(request_id[:2], 16) / 255)
+
+
+def rounds(few: int, all_of_them: int) -> list[Any]:
+    """Return the numbers of a test's rounds; those beyond ``few`` are for long runs only."""
+    return [pytest.param(one, marks=[pytest.mark.long] if one >= few else []) for one in range(all_of_them)]
+
+
+def sockets_of(site: SiteProcess) -> int:
+    """Return how many sockets the site has open at this moment."""
+    assert site.process, "the site was never started"
+    return Process.look(site.process.pid).sockets
+
+
+def settled_sockets_of(site: SiteProcess) -> int:
+    """Return the same once it does not change any more: what earlier calls left open is closed a little later."""
+    seen: list[int] = []
+
+    def look() -> bool:
+        seen.append(sockets_of(site))
+        return len(seen) > 2 and len({*seen[-3:]}) == 1
+
+    wait_until(look, "the number of open sockets stays the same", step=0.3)
+    return seen[-1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 import time
 from typing import Any
 
@@ -19,6 +21,7 @@ class RawPeer:
     ) -> None:
         address = url.replace("http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket" + query
         self.ws = websocket.create_connection(address, timeout=SECONDS, **options)
+        self.is_over = threading.Event()
         assert self.ws.recv()[:1] == "0", "no Engine.IO handshake"
         if join:
             self.send("40" + json.dumps({"token": token}))
@@ -31,6 +34,12 @@ class RawPeer:
     def send_binary(self, data: bytes) -> None:
         """Send one binary packet."""
         self.ws.send_binary(data)
+
+    def flood(self, packet: str, times: int) -> None:
+        """Send one packet many times, as long as the other side stays."""
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            for _ in range(times):
+                self.ws.send(packet)
 
     def receive(self, start: str, seconds: float = SECONDS) -> str:
         """Return the next packet that begins with ``start``, answering pings meanwhile."""
@@ -73,6 +82,18 @@ class RawPeer:
         except websocket.WebSocketTimeoutException:
             pass
         raise AssertionError(f"the site did not close the transport within {seconds:g} s")
+
+    def wedge(self) -> None:
+        """From now on answer pings and take no notice of anything else; ``is_over`` is set at the end."""
+        self.ws.settimeout(None)
+        threading.Thread(target=self._answer_pings, name="wedged peer", daemon=True).start()
+
+    def _answer_pings(self) -> None:
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            while packet := self.ws.recv():
+                if packet == "2":
+                    self.ws.send("3")
+        self.is_over.set()
 
     def close(self) -> None:
         """Leave, and close the socket that the library forgets when the other side has left first."""

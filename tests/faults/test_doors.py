@@ -33,6 +33,20 @@ def test_a_handshake_with_a_foreign_origin_is_refused(site: SiteProcess, token: 
     started(RawPeer(site.url, token, origin=site.url))
 
 
+def test_beside_the_public_address_the_one_that_was_dialled_is_taken_as_origin(
+    own_site: Callable[..., SiteProcess], started: Started
+) -> None:
+    site = own_site(SPACES_PUBLIC_URL="http://spaces.example.org")
+    admin = site.admin()
+    space = admin.make_space()
+    token = admin.make_token(spaces=[space])
+    started(Echo(site.url, token)).serve(space)
+    started(RawPeer(site.url, token, origin="http://spaces.example.org"))
+    for foreign in ("https://evil.example", "http://spaces.example.org.evil.example", "null"):
+        with pytest.raises(websocket.WebSocketBadStatusException):
+            RawPeer(site.url, token, origin=foreign)
+
+
 @pytest.mark.parametrize("query", ["&token={}", "&x=1&token={}", "&token="])
 def test_a_token_in_the_address_is_refused_even_when_it_is_valid(
     site: SiteProcess, token: str, started: Started, query: str

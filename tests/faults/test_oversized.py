@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import sqlite3
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import NullPool, create_engine
 from websocket import ABNF, WebSocketException
 
+from project.database import Database
+from project.request_store import RequestStore
 from tests.faults.apps import FaultApp, Never
 from tests.faults.filer import Waiting, result_of
 from tests.faults.looking import EVENT_KB, MODES, ending, steps, text_of, wait_status
 from tests.faults.raw_peer import RawPeer
+from tests.house import LIMITS
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -305,9 +309,8 @@ def test_a_result_with_files_for_what_ended_elsewhere_is_refused(own_site: OwnSi
     app = started(Waiting(site.url, admin.make_token(spaces=[space]))).serve(space)
     request_id = admin.submit(space, "hello")["id"]
     request = app.next("inference_request")
-    with contextlib.closing(sqlite3.connect(site.data_dir / "spaces.db")) as outside, outside:
-        outside.execute("UPDATE requests SET status = 'cancelled', finished_at = 1 WHERE id = ?", (request_id,))
-        outside.execute("UPDATE attempts SET ended_at = 1 WHERE request_id = ?", (request_id,))
+    elsewhere = create_engine(f"sqlite:///{site.data_dir / 'spaces.db'}", poolclass=NullPool)
+    RequestStore(Database(elsewhere), LIMITS).cancel(request_id, "cancelled_by_user", time.time())
     answer = app.call("inference_result", result_of(request, {"image": plain(PNG)}))
     assert answer["code"] == "already_final"
     assert "Traceback" not in site.output()

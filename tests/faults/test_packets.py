@@ -34,11 +34,13 @@ UNREADABLE = {
     "null": "427null",
     "text": '427"text"',
     "nested": f'427["inference_result",{"[" * 60 + "]" * 60}]',
+    "not JSON": '427["inference_result",{broken',
+    "no end": '427["inference_result",{"request_id":"x"',
+    "too deep": f'427["inference_result",{DEEP}]',
+    "too deep, with the namespace": f'42/,7["inference_result",{DEEP}]',
 }
 #: What closes the transport.
 POISON = {
-    "not JSON": "42[broken",
-    "too deep": f'42["inference_result",{DEEP}]',
     "wedge": '450-["inference_result"]',
     "attachment": '451-["inference_result",{"_placeholder":true,"num":0}]',
     "binary ack": '461-1[{"_placeholder":true,"num":0}]',
