@@ -4,6 +4,7 @@
 
 PYTHON ?= python3
 HOST ?= http://localhost:5001
+MINUTES ?= 10
 # Most tests wait for other processes, so a few more than the cores finish sooner.
 TEST_PROCESSES ?= 3
 BIN := .venv/bin
@@ -14,7 +15,7 @@ JS := examples/javascript
 JS_STAMP := $(JS)/node_modules/.package-lock.json
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install
 
-.PHONY: help demo run test test-setup mock-app test-basic test-verbose check test-long bench js
+.PHONY: help demo run test test-setup mock-app test-basic test-verbose check test-long soak bench js
 
 help:  ## print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +51,9 @@ check: $(DEV_STAMP)  ## lint, types, dependency and security audit
 
 test-long: $(DEV_STAMP) js  ## the test suite with its full counts
 	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+
+soak: $(DEV_STAMP)  ## a long time of everything at once, with a plot in soak-report/ (MINUTES=10)
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 bench: $(DEV_STAMP)  ## the benchmarks, with their peers where installed
 	@$(BIN)/python -m benchmarks.run
