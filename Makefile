@@ -27,7 +27,7 @@ run: $(RUN_STAMP)  ## the site alone, at http://localhost:5001
 	@$(BIN)/python run.py
 
 test: $(DEV_STAMP) js  ## the environment and the whole test suite
-	@$(BIN)/pytest -m "not long" --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/pytest -m "not long" --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-setup: $(RUN_STAMP)  ## make a space to try on the running site (HOST=...), and print the next command
 	@$(BIN)/python test_websockets.py --setup-space --host $(HOST)
@@ -50,7 +50,7 @@ check: $(DEV_STAMP)  ## lint, types, dependency and security audit
 	@echo "pip-audit:"; $(BIN)/python -m scripts.audit
 
 test-long: $(DEV_STAMP) js  ## the test suite with its full counts
-	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	@$(BIN)/pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 soak: $(DEV_STAMP)  ## a long time of everything at once, with a plot in soak-report/ (MINUTES=10)
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES)

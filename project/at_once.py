@@ -6,6 +6,10 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Literal
+
+#: Why there is no place: one holder has as many as it may, or all together have.
+Full = Literal["each", "whole"]
 
 
 class AtOnce:
@@ -18,14 +22,16 @@ class AtOnce:
         self._all = 0
         self._lock = threading.Lock()
 
-    def enter(self, holder: str) -> bool:
-        """Take a place for ``holder``, if there is one; :meth:`leave` gives it back."""
+    def enter(self, holder: str) -> Full | None:
+        """Take a place for ``holder``, which :meth:`leave` gives back; or say what leaves none."""
         with self._lock:
-            if self._held.get(holder, 0) >= self._each or self._all >= self._whole:
-                return False
+            if self._all >= self._whole:
+                return "whole"
+            if self._held.get(holder, 0) >= self._each:
+                return "each"
             self._held[holder] += 1
             self._all += 1
-            return True
+            return None
 
     def leave(self, holder: str) -> None:
         """Give one place of ``holder`` back."""
@@ -38,7 +44,7 @@ class AtOnce:
     @contextmanager
     def place(self, holder: str) -> Iterator[bool]:
         """Hold a place while the block runs, and yield whether there was one."""
-        has_place = self.enter(holder)
+        has_place = self.enter(holder) is None
         try:
             yield has_place
         finally:

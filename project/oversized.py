@@ -12,13 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
-from socket import SHUT_RD
 from typing import Any
 
-from engineio.exceptions import EngineIOError
-
 from project.concurrency import Outgoing, read_within
-from project.simple_sockets import end
+from project.simple_sockets import end, hold_back
 from project.unread import bound_unread
 
 #: Characters of the packet's beginning that are looked at.
@@ -59,10 +56,7 @@ def watch_posts(socket: Any, largest: int, told: Told) -> None:
     def handle_and_tell(environ: dict[str, Any]) -> Any:
         if int(environ.get("CONTENT_LENGTH") or 0) > largest:
             told(socket.sid, _text(_beginning(environ)))
-        try:
-            return handle(environ)
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise EngineIOError("not a packet") from error
+        return handle(environ)
 
     socket.handle_post_request = handle_and_tell
 
@@ -81,6 +75,7 @@ class _Watched:
     def __init__(self, ws: Any, largest: int, told: Callable[[str], None], is_closed: Callable[[], bool]) -> None:
         self._ws = ws
         self._is_closed = is_closed
+        self._taken: Callable[[], None] = lambda: None
         self._largest = largest
         self._told = told
         self._has_told = False
@@ -89,6 +84,7 @@ class _Watched:
             self._inner.max_message_size = largest
             self.socket = self._inner.sock = Outgoing(self._inner.sock, None)
             self.close = partial(end, self._inner)
+            self._taken = hold_back(self._inner)
             _end_at_once(self._inner)
         else:
             ws.socket = Outgoing(ws.socket, None)
@@ -105,6 +101,7 @@ class _Watched:
         if self._is_closed():
             return None  # the library would take whatever else has come
         data = self._ws.wait()
+        self._taken()
         if data is None and self._inner is not None and self._inner.incoming_message_len > self._largest:
             self._told(_text(self._inner.incoming_message or ""))
         elif data is not None and len(data) > self._largest:
@@ -115,8 +112,6 @@ class _Watched:
         """End it; first look at a frame that eventlet refused by its announced length: none of it has been read yet."""
         if close_data and close_data[0] == TOO_BIG and not self._has_told:
             self._told(_text(_peek(self._ws.socket)))
-        with contextlib.suppress(OSError):
-            self._ws.socket.shutdown(SHUT_RD)  # whoever still reads there wakes: a peer that sleeps would not do it
         self._close(close_data)
 
     def _told_of_fragments(self, head: bytes) -> None:

@@ -11,10 +11,11 @@ import threading
 import time
 from typing import Any
 
+from project.addresses import network
+from project.at_once import AtOnce
 from project.concurrency.bounds import Bounds, plain_answer
 from project.concurrency.lines import dismiss
 from project.concurrency.modes import give_way
-from project.socket_counts import SocketCounts
 
 BACKLOG = 4096
 #: Files that are kept for everything but connections: the database, uploads, pages.
@@ -29,8 +30,8 @@ OVER = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}
 PASSED = {errno.ECONNABORTED, errno.ECONNRESET, errno.EPROTO, errno.EPIPE, errno.ENOTCONN}
 
 REFUSALS = {
-    "address": plain_answer(429, "too_many", "Your address has as many open connections as it may have.", 5),
-    "all": plain_answer(503, "unavailable", "The site has as many open connections as it takes. Try again later.", 5),
+    "each": plain_answer(429, "too_many", "Your address has as many open connections as it may have.", 5),
+    "whole": plain_answer(503, "unavailable", "The site has as many open connections as it takes. Try again later.", 5),
 }
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ class Door:
 
     def __init__(self, listener: socket.socket, bounds: Bounds) -> None:
         self._listener = listener
-        self._counts = SocketCounts(bounds.per_address, _affordable(bounds.sockets))
+        self._counts_addresses = bounds.per_address is not None
+        self._sockets = AtOnce(bounds.per_address or sys.maxsize, _affordable(bounds.sockets))
         self._lock = threading.Lock()
         self._lingering = 0
         self._logged_at: float | None = None
@@ -68,7 +70,7 @@ class Door:
             if error.errno not in PASSED:
                 self._pause(error)
             return None
-        full = self._counts.come(address[0])
+        full = self._sockets.enter(self._holder(address))
         if full is None:
             return connection, address
         self._refuse(connection, REFUSALS[full])
@@ -76,14 +78,18 @@ class Door:
 
     def left(self, address: Any) -> None:
         """Take note that a connection has ended."""
-        self._counts.go(address[0])
+        self._sockets.leave(self._holder(address))
+
+    def _holder(self, address: Any) -> str:
+        """Return whose socket it is; behind a proxy all are the proxy's."""
+        return network(address[0]) if self._counts_addresses else "all"
 
     def _pause(self, error: OSError) -> None:
         """Let others give something back: asking again at once would only burn time."""
         now = time.monotonic()
         if self._logged_at is None or now - self._logged_at > LOG_PAUSE:
             self._logged_at = now
-            logger.warning("no connection can be taken (%s); %d are open", error.strerror, self._counts.total())
+            logger.warning("no connection can be taken (%s); %d are open", error.strerror, self._sockets.count())
         time.sleep(PAUSE)
 
     def _refuse(self, connection: Any, said: bytes) -> None:

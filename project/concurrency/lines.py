@@ -205,7 +205,7 @@ class Outgoing:
             return None
         try:
             return int(struct.unpack("i", ioctl(self._connection.fileno(), TIOCOUTQ, bytes(4)))[0])
-        except OSError:
+        except (OSError, ValueError):  # the latter for a socket that was closed meanwhile
             return None
 
     def cut(self) -> None:

@@ -19,7 +19,6 @@ from tests.house import House
 from tests.places import MakePlace, Place, Row, fill, manifest_of, rewritten
 from tests.site_process import ROOT
 
-
 # Into a place that is not empty
 
 

@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
 import requests
 
 from tests.faults.filer import EVERYTHING, Waiting, kept
-from tests.faults.looking import MODES, wait_status
+from tests.faults.looking import wait_status
 from tests.house import together
 from tests.http_caller import CSRF_META, HttpCaller
 from tests.site_process import SiteProcess, wait_until
@@ -24,8 +23,6 @@ from tests.site_process import SiteProcess, wait_until
 #: What a page says, as an error page or beside the form that was sent.
 SAID = "The database does not answer"
 PASSWORD = "correct horse battery"
-#: The first mode in every run, the others with the full counts.
-SOME_MODES = [MODES[0], *(pytest.param(mode, marks=pytest.mark.long) for mode in MODES[1:])]
 #: Within which the site must be back once the database is (guarantee G15).
 BACK_SECONDS = 10.0
 #: Calls that ask nothing of the database.

@@ -17,9 +17,22 @@ GRACE = 1.5
 ACK_SECONDS = 1.0
 TIMEOUT = 2.0
 EVENT_KB = 20
-MODES = ("eventlet", "gevent", "threading")
+EVENTLET, GEVENT, THREADING = ALL_MODES = ("eventlet", "gevent", "threading")
+
+
+def in_long(mode: str) -> Any:
+    """Return the mode for the long run alone."""
+    return pytest.param(mode, marks=pytest.mark.long)
+
+
+#: Every run tries the modes that may serve in production, the long one Werkzeug's development server too.
+MODES = (EVENTLET, GEVENT, in_long(THREADING))
+#: For what takes long, or is the same whatever the mode: the others are for the long run.
+SOME_MODES = (EVENTLET, in_long(GEVENT), in_long(THREADING))
 #: Sites that run in each mode; the others run in the mode of the test run.
 every_mode = pytest.mark.parametrize("site", MODES, indirect=True)
+#: Where only real threads come between two steps.
+with_threads = pytest.mark.parametrize("site", ALL_MODES, indirect=True)
 
 SHORT_TIMES = {
     "SPACES_GRACE": GRACE,

@@ -17,7 +17,7 @@ from socketio.exceptions import SocketIOError
 
 from tests.faults.apps import Echo, FaultApp
 from tests.faults.evidence import Witness
-from tests.faults.looking import MODES, compute, ending, text_of, wait_connected
+from tests.faults.looking import ALL_MODES, compute, ending, in_long, text_of, wait_connected
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 
@@ -108,9 +108,7 @@ def round_of(churn: Churn, user: HttpCaller, space: str, connects: int, requests
 
 
 @pytest.mark.timeout(400)  # the threaded server lets each leaving app wait 3 s for its goodbye
-@pytest.mark.parametrize(
-    "mode", [None, *(pytest.param(mode, marks=pytest.mark.long) for mode in MODES)], ids=lambda mode: mode or "default"
-)
+@pytest.mark.parametrize("mode", [None, *(in_long(mode) for mode in ALL_MODES)], ids=lambda mode: mode or "default")
 def test_a_hundred_connects_and_drops(
     own_site: OwnSite, started: Started, witness: Witness, dice: random.Random, mode: str | None
 ) -> None:

@@ -20,7 +20,6 @@ from tests.faults.away import (
     BACK_SECONDS,
     NEEDS_NOTHING,
     READS,
-    SOME_MODES,
     WRITES,
     dishonest,
     failed,
@@ -29,7 +28,7 @@ from tests.faults.away import (
     wait_unready,
 )
 from tests.faults.evidence import Witness
-from tests.faults.looking import ending, text_of, wait_connected, wait_status
+from tests.faults.looking import SOME_MODES, ending, text_of, wait_connected, wait_status
 from tests.faults.raw_peer import RawPeer
 from tests.house import together
 from tests.http_caller import HttpCaller

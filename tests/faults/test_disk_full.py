@@ -14,7 +14,6 @@ from tests.faults.apps import Never
 from tests.faults.away import (
     NEEDS_NOTHING,
     READS,
-    SOME_MODES,
     WRITES,
     Heard,
     Visitors,
@@ -25,7 +24,7 @@ from tests.faults.away import (
     wait_unready,
 )
 from tests.faults.filer import EVERYTHING, Waiting, kept
-from tests.faults.looking import text_of
+from tests.faults.looking import SOME_MODES, text_of
 from tests.http_caller import HttpCaller
 from tests.program import Program
 from tests.site_process import SiteProcess, wait_until

@@ -178,10 +178,12 @@ def test_cut_while_the_result_is_on_its_way_it_is_taken_once(
     assert (text_of(final), final["attempt"]) == ("first", 1)
 
 
-@pytest.mark.parametrize("same", [True, False], ids=["the same instance", "another token"])
-def test_who_comes_for_the_place_of_a_pulled_cable_gets_it(own_site: OwnSite, started: Started, same: bool) -> None:
+@pytest.mark.parametrize(("mode", "same"), [("eventlet", True), ("gevent", False), ("threading", True)])
+def test_who_comes_for_the_place_of_a_pulled_cable_gets_it(
+    own_site: OwnSite, started: Started, mode: str, same: bool
+) -> None:
     """Heartbeats are far apart here, so that it is the newcomer who finds out."""
-    site = own_site(SPACES_PING_INTERVAL=60, SPACES_PING_TIMEOUT=60)
+    site = own_site(async_mode=mode, SPACES_PING_INTERVAL=60, SPACES_PING_TIMEOUT=60)
     admin = site.admin()
     (space,), token = spaces_of(admin, 1)
     me = {"name": "faults", "instance": "one"}
@@ -301,3 +303,10 @@ def test_a_site_that_sleeps_for_longer_than_its_heartbeats_loses_nothing(
     finals = [admin.wait_final(one) for one in ids]
     assert [final["status"] for final in finals] == ["completed"] * 3
     assert [final["finished_at"] for final in finals] == sorted(final["finished_at"] for final in finals)
+
+
+def test_peers_are_not_told_of_fewer_seconds_between_heartbeats_than_there_are(site: SiteProcess) -> None:
+    """They would give a slow site up too early."""
+    told = json.loads(HttpCaller(site.url).call("GET", "/socket.io/?EIO=4&transport=polling").text[1:])
+    assert told["pingInterval"] >= PING_INTERVAL * 1_000
+    assert told["pingTimeout"] >= PING_TIMEOUT * 1_000

@@ -14,7 +14,7 @@ from socketio.exceptions import ConnectionError as Refused
 from tests.faults.apps import Echo, FaultApp, Never
 from tests.faults.conftest import Logs
 from tests.faults.filer import RawHttp, Scene, Waiting, taken
-from tests.faults.looking import MODES, SHORT_TIMES, text_of
+from tests.faults.looking import SHORT_TIMES, SOME_MODES, text_of
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
@@ -37,7 +37,7 @@ LOW_LIMITS = {
 PART = b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'
 END = b"\r\n--B--\r\n"
 
-every_mode = pytest.mark.parametrize("mode", MODES)
+every_mode = pytest.mark.parametrize("mode", SOME_MODES)
 
 
 class House:

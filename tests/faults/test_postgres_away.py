@@ -13,7 +13,6 @@ from tests.faults.away import (
     BACK_SECONDS,
     NEEDS_NOTHING,
     READS,
-    SOME_MODES,
     WRITES,
     dishonest,
     failed,
@@ -21,7 +20,7 @@ from tests.faults.away import (
     wait_back,
     wait_unready,
 )
-from tests.faults.looking import text_of
+from tests.faults.looking import SOME_MODES, text_of
 from tests.postgres import PostgresServer, start_or_skip
 from tests.site_process import SiteProcess, wait_until
 

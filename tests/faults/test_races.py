@@ -21,7 +21,7 @@ import pytest
 from socketio.exceptions import SocketIOError
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.looking import ending, every_mode, text_of
+from tests.faults.looking import SHORT_TIMES, ending, sites_in_modes, text_of, with_threads
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -86,7 +86,14 @@ def cancel(caller: HttpCaller, request_id: str) -> tuple[int, Any]:
     return answer.status_code, answer.json()
 
 
-@every_mode
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | None], SiteProcess]]:
+    """Sites that wait for whoever comes back, however busy the machine is."""
+    with sites_in_modes(tmp_path_factory, **SHORT_TIMES | {"SPACES_GRACE": 15}) as in_mode:
+        yield in_mode
+
+
+@with_threads
 @many
 def test_cancel_against_result(
     site: SiteProcess, admin: HttpCaller, space: str, connect: Connect, race: Race, count: int
@@ -108,7 +115,7 @@ def test_cancel_against_result(
     assert set(race.won) == {"completed", "cancelled"}, race.won
 
 
-@every_mode
+@with_threads
 @many
 def test_deadline_against_result(
     site: SiteProcess, admin: HttpCaller, started: Started, dice: random.Random, count: int
@@ -145,7 +152,7 @@ def up_to_the_deadline(app: Never, user: HttpCaller, space: str, dice: random.Ra
     return won
 
 
-@every_mode
+@with_threads
 @many
 @pytest.mark.parametrize("claims", [True, False], ids=["claiming", "forgetful"])
 def test_disconnect_against_result(
@@ -191,7 +198,7 @@ def forget(app: FaultApp, space: str, request: dict[str, Any], user: HttpCaller)
     return False
 
 
-@every_mode
+@with_threads
 @many
 def test_cancel_against_hand_over(site: SiteProcess, space: str, connect: Connect, race: Race, count: int) -> None:
     """It is cancelled either way; the app has heard of it either never, or of its cancel too."""
@@ -211,7 +218,7 @@ def test_cancel_against_hand_over(site: SiteProcess, space: str, connect: Connec
     assert set(race.won) == {"handed over", "cancelled"}, race.won
 
 
-@every_mode
+@with_threads
 @many
 def test_simultaneous_registrations(
     site: SiteProcess, admin: HttpCaller, started: Started, dice: random.Random, count: int

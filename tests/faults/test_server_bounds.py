@@ -17,7 +17,7 @@ from project.concurrency.heads import MAX_HEADERS, MAX_LINE
 from tests.faults.apps import FaultApp
 from tests.faults.conftest import Logs
 from tests.faults.filer import Answer, RawHttp, Waiting
-from tests.faults.looking import MODES
+from tests.faults.looking import MODES, SOME_MODES
 from tests.faults.peers import (
     HELLO,
     SLACK,
@@ -240,7 +240,7 @@ def said_at_once(one: RawHttp) -> Answer | None:
     return Answer(first + one.until_closed(), 0)
 
 
-@each_mode
+@pytest.mark.parametrize("mode", SOME_MODES)
 @pytest.mark.parametrize(
     ("setting", "status", "code"),
     [("SPACES_SOCKETS_PER_ADDRESS", 429, "too_many"), ("SPACES_MAX_SOCKETS", 503, "unavailable")],

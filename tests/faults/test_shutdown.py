@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import Echo, Never
-from tests.faults.away import SOME_MODES
 from tests.faults.filer import EVERYTHING, Scene, Waiting, kept
-from tests.faults.looking import MODES, text_of, wait_status
+from tests.faults.looking import MODES, SOME_MODES, text_of, wait_status
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until

@@ -76,7 +76,6 @@ FLOORS = [
         "ports",
         "recent",
         "simple_sockets",
-        "socket_counts",
         "unread",
         "validation",
     },

@@ -46,7 +46,7 @@ def left_behind(site: SiteProcess) -> list[str]:
     return [one["name"] for one in found if one["name"].startswith("Scenario")]
 
 
-@pytest.mark.parametrize("mode", ["eventlet", "gevent", "threading"])
+@pytest.mark.parametrize("mode", ["eventlet", "gevent", pytest.param("threading", marks=pytest.mark.long)])
 def test_all_scenarios_pass(mode: str, program: Start, tmp_path: Path) -> None:
     report = tmp_path / "results.md"
     with SiteProcess(tmp_path / "site", async_mode=mode, SPACES_RATE_LIMITS="on") as site:
