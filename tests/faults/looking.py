@@ -31,8 +31,9 @@ MODES = (EVENTLET, GEVENT, in_long(THREADING))
 SOME_MODES = (EVENTLET, in_long(GEVENT), in_long(THREADING))
 #: Sites that run in each mode; the others run in the mode of the test run.
 every_mode = pytest.mark.parametrize("site", MODES, indirect=True)
+some_modes = pytest.mark.parametrize("site", SOME_MODES, indirect=True)
 #: Where only real threads come between two steps.
-with_threads = pytest.mark.parametrize("site", ALL_MODES, indirect=True)
+with_threads = pytest.mark.parametrize("site", [EVENTLET, in_long(GEVENT), THREADING], indirect=True)
 
 SHORT_TIMES = {
     "SPACES_GRACE": GRACE,

@@ -11,7 +11,7 @@ import websocket
 from socketio.exceptions import ConnectionError as Refused
 
 from tests.faults.apps import Echo, FaultApp
-from tests.faults.looking import every_mode, text_of, wait_connected
+from tests.faults.looking import some_modes, text_of, wait_connected
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.program import Program
@@ -20,7 +20,7 @@ from tests.site_process import SiteProcess
 Started = Callable[[Any], Any]
 
 
-@every_mode
+@some_modes
 def test_a_handshake_with_a_foreign_origin_is_refused(site: SiteProcess, token: str, started: Started) -> None:
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         RawPeer(site.url, token, origin="https://evil.example")
@@ -116,7 +116,7 @@ def test_a_space_may_allow_apps_without_a_token_and_only_that_one_is_open(
         FaultApp(site.url)
 
 
-@every_mode
+@some_modes
 def test_a_plain_program_that_computes_in_its_handler_and_knows_three_events_works(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, program: Callable[..., Program]
 ) -> None:

@@ -13,7 +13,7 @@ import requests
 
 from tests.faults.apps import FaultApp
 from tests.faults.filer import EVERYTHING, Filer, RawHttp, Waiting, kept, result_of
-from tests.faults.looking import GRACE, MODES, TIMEOUT, wait_status
+from tests.faults.looking import GRACE, SOME_MODES, TIMEOUT, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 
@@ -217,7 +217,7 @@ TRICKS = (
 )
 
 
-@pytest.mark.parametrize("site", MODES, indirect=True)
+@pytest.mark.parametrize("site", SOME_MODES, indirect=True)
 def test_no_path_leads_out_of_the_store(site: SiteProcess, admin: HttpCaller, space: str, connect: Connect) -> None:
     """The address is sent as it is, which an HTTP library would put in order."""
     app = connect(Waiting)
@@ -242,7 +242,7 @@ def test_no_path_leads_out_of_the_store(site: SiteProcess, admin: HttpCaller, sp
     assert app.fetch(request["files"][0]["url"]) == b"hello"
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", SOME_MODES)
 def test_no_log_has_a_signature(own_site: OwnSite, started: Started, http: requests.Session, mode: str) -> None:
     site = own_site(async_mode=mode, SPACES_LOG_LEVEL="DEBUG", SPACES_UPLOAD_STALL=0.5)
     admin = site.admin()

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from tests.faults.apps import Never
-from tests.faults.looking import every_mode, settled_sockets_of, sockets_of, text_of, wait_connected
+from tests.faults.looking import settled_sockets_of, sockets_of, some_modes, text_of, wait_connected
 from tests.faults.tcp_proxy import TcpProxy
 from tests.http_caller import FINAL, HttpCaller
 from tests.program import Program
@@ -101,7 +101,7 @@ def test_through_a_flapping_network_every_request_ends_once_and_in_order(
     assert len(cuts) >= 2, "the network did not flap"
 
 
-@every_mode
+@some_modes
 def test_a_network_that_hesitates_gets_every_byte_in_order(
     site: SiteProcess, admin: HttpCaller, network: TcpProxy, started: Started
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_network_that_hesitates_gets_every_byte_in_order(
         assert app.answer(request, "all of it") == "accepted"
 
 
-@every_mode
+@some_modes
 @pytest.mark.parametrize("reset", [False, True], ids=["ended", "reset"])
 def test_callers_whose_held_calls_are_cut_leave_nothing_behind(
     site: SiteProcess, admin: HttpCaller, space: str, network: TcpProxy, connect: Connect, reset: bool

@@ -17,7 +17,7 @@ from websocket import ABNF
 
 from tests.faults.apps import SECONDS, Echo
 from tests.faults.filer import RawHttp
-from tests.faults.looking import EVENT_KB, every_mode, text_of
+from tests.faults.looking import EVENT_KB, some_modes, text_of
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
@@ -128,7 +128,7 @@ def forget_peak(site: SiteProcess) -> None:
     Path(f"/proc/{site.process.pid}/clear_refs").write_text("5")
 
 
-@every_mode
+@some_modes
 @counts
 @pytest.mark.parametrize("flood", [attachments, frames, fragments, bombs, polls])
 def test_a_flood_is_cut_and_others_are_served_meanwhile(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import Echo, FaultApp, Mute, Never
-from tests.faults.looking import ACK_SECONDS, ending, every_mode, steps, text_of, wait_connected, wait_status
+from tests.faults.looking import ACK_SECONDS, ending, some_modes, steps, text_of, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 
@@ -19,7 +19,7 @@ def claim(request: dict[str, Any]) -> dict[str, str]:
     return {"request_id": request["request_id"], "attempt_id": request["attempt_id"]}
 
 
-@every_mode
+@some_modes
 def test_back_in_time_with_a_claim_keeps_the_attempt_and_its_deadline(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:
@@ -124,7 +124,7 @@ def test_the_deadline_runs_on_while_the_app_is_away(admin: HttpCaller, space: st
     assert ending(admin.wait_final(request_id)) == ("timed_out", "processing_timeout")
 
 
-@every_mode
+@some_modes
 def test_declared_acks_and_none_given_it_is_requeued_and_the_transport_closed(
     admin: HttpCaller, space: str, connect: Connect
 ) -> None:

@@ -17,10 +17,10 @@ from tests.faults.filer import result_of
 from tests.faults.looking import (
     SHORT_TIMES,
     ending,
-    every_mode,
     settled_sockets_of,
     sites_in_modes,
     sockets_of,
+    some_modes,
     steps,
     text_of,
     wait_connected,
@@ -75,7 +75,7 @@ def spaces_of(admin: HttpCaller, count: int) -> tuple[list[str], str]:
     return spaces, admin.make_token(spaces=spaces)
 
 
-@every_mode
+@some_modes
 def test_pulled_cables_are_noticed_and_cost_nothing_afterwards(
     site: SiteProcess, admin: HttpCaller, network: TcpProxy, started: Started
 ) -> None:
@@ -96,7 +96,7 @@ def test_pulled_cables_are_noticed_and_cost_nothing_afterwards(
         assert not app.ended_for_good, "who had been asleep may come back"
 
 
-@every_mode
+@some_modes
 def test_who_reads_nothing_blocks_nobody_and_gets_everything_later(
     site: SiteProcess, admin: HttpCaller, network: TcpProxy, space: str, connect: Connect, started: Started
 ) -> None:
@@ -154,7 +154,7 @@ def test_the_cable_is_out_for_longer_than_the_grace_and_another_app_answers(
     assert admin.request(request_id) == final
 
 
-@every_mode
+@some_modes
 @pytest.mark.parametrize("lost", ["the result", "its acknowledgement"])
 def test_cut_while_the_result_is_on_its_way_it_is_taken_once(
     admin: HttpCaller, space: str, token: str, network: TcpProxy, started: Started, lost: str
@@ -200,7 +200,7 @@ def test_who_comes_for_the_place_of_a_pulled_cable_gets_it(
         wait_until(lambda: sockets_of(site) <= open_now, "the old socket is closed, the cable is still out", 20)
 
 
-@every_mode
+@some_modes
 def test_who_answers_pings_alone_loses_its_request_by_the_deadline_and_then_its_place(
     site: SiteProcess, admin: HttpCaller, space: str, connect: Connect, started: Started
 ) -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.faults.apps import SECONDS, Echo
-from tests.faults.looking import SHORT_TIMES, every_mode, sites_in_modes, text_of
+from tests.faults.looking import SHORT_TIMES, sites_in_modes, some_modes, text_of
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
@@ -152,7 +152,7 @@ def for_each(examples: int, strategy: Strategy, check: Callable[[Any], None]) ->
     settings(max_examples=examples, deadline=None, database=None)(given(strategy)(check))()
 
 
-@every_mode
+@some_modes
 @counts
 def test_whatever_comes_as_an_event_is_answered(talker: Talker, examples: int) -> None:
     def check(said: tuple[str, list[Any]]) -> None:
@@ -236,7 +236,7 @@ def outcome(peer: RawPeer) -> str:
     return "closed"
 
 
-@every_mode
+@some_modes
 def test_a_hostile_packet_is_passed_over_or_ends_its_own_connection_alone(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:
@@ -250,14 +250,14 @@ def test_a_hostile_packet_is_passed_over_or_ends_its_own_connection_alone(
     assert text_of(admin.wait_final(admin.submit(space, "hello")["id"])) == "hello"
 
 
-@every_mode
+@some_modes
 def test_acks_for_what_was_never_sent_change_nothing(talker: Talker) -> None:
     for number in range(2_000):
         talker.peer.send(f"43{number}" + json.dumps([{"code": "accepted", "alive": True}] * (number % 3)))
     assert talker.works()
 
 
-@every_mode
+@some_modes
 def test_a_polling_body_that_is_no_packet_ends_its_own_connection_alone(
     site: SiteProcess, admin: HttpCaller, space: str, connect: Connect
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from tests.faults.apps import Double, Drop, Echo, FaultApp, Garbage, Late, Never, Slow
 from tests.faults.looking import (
     ending,
-    every_mode,
+    some_modes,
     steps,
     text_of,
     wait_connected,
@@ -28,7 +28,7 @@ def finals(admin: HttpCaller, ids: list[str]) -> list[dict[str, Any]]:
     return [admin.wait_final(one) for one in ids]
 
 
-@every_mode
+@some_modes
 def test_an_app_that_dies_does_not_block_the_queue(admin: HttpCaller, space: str, connect: Connect) -> None:
     admin.json("PATCH", f"spaces/{space}", json={"max_attempts": 1, "queue_when_offline": True})
     connect(Drop)
@@ -51,7 +51,7 @@ def test_an_app_that_never_answers_does_not_block_the_queue(admin: HttpCaller, s
     assert text_of(admin.wait_final(second)) == "two"
 
 
-@every_mode
+@some_modes
 def test_the_second_of_two_answers_changes_nothing(admin: HttpCaller, space: str, connect: Connect) -> None:
     app = connect(Double)
     one, two = finals(admin, submit(admin, space, "one", "two"))
@@ -73,7 +73,7 @@ def test_a_late_answer_changes_nothing_and_frees_the_app(admin: HttpCaller, spac
     app.next("inference_request", request_id=second)
 
 
-@every_mode
+@some_modes
 def test_garbage_is_refused_and_the_connection_stays_usable(admin: HttpCaller, space: str, connect: Connect) -> None:
     app = connect(Garbage)
     one, two = finals(admin, submit(admin, space, "one", "two"))

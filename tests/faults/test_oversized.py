@@ -17,7 +17,7 @@ from project.database import Database
 from project.request_store import RequestStore
 from tests.faults.apps import FaultApp, Never
 from tests.faults.filer import Waiting, result_of
-from tests.faults.looking import EVENT_KB, MODES, ending, steps, text_of, wait_status
+from tests.faults.looking import EVENT_KB, SOME_MODES, ending, steps, text_of, wait_status
 from tests.faults.raw_peer import RawPeer
 from tests.house import LIMITS
 from tests.http_caller import HttpCaller
@@ -32,7 +32,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4
 WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00" + bytes(200)
 HTML = b"<!DOCTYPE html><script>alert(1)</script>"
 TOO_LARGE = ("failed", "too_large")
-each_mode = pytest.mark.parametrize("site", MODES, indirect=True)
+each_mode = pytest.mark.parametrize("site", SOME_MODES, indirect=True)
 each_transport = pytest.mark.parametrize("transport", ["websocket", "polling"])
 
 

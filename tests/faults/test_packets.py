@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.looking import EVENT_KB, every_mode, text_of, wait_connected
+from tests.faults.looking import EVENT_KB, some_modes, text_of, wait_connected
 from tests.faults.raw_peer import RawPeer
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
@@ -67,7 +67,7 @@ def register(peer: RawPeer, space: str) -> dict[str, Any]:
     return peer.acknowledged(1)
 
 
-@every_mode
+@some_modes
 def test_events_that_are_none_are_invalid_and_change_nothing(admin: HttpCaller, space: str, raw: Raw) -> None:
     peer = raw()
     assert register(peer, space)["success"]
@@ -84,7 +84,7 @@ def test_events_that_are_none_are_invalid_and_change_nothing(admin: HttpCaller, 
     assert text_of(admin.wait_final(request_id)) == "still here"
 
 
-@every_mode
+@some_modes
 def test_poison_closes_the_transport_and_the_next_app_serves(
     admin: HttpCaller, space: str, raw: Raw, connect: Connect
 ) -> None:
@@ -153,7 +153,7 @@ def test_an_event_over_the_limit_is_too_large(admin: HttpCaller, space: str, con
     assert text_of(admin.wait_final(following)) == "small"
 
 
-@every_mode
+@some_modes
 def test_an_event_far_over_the_limit_closes_the_transport(
     admin: HttpCaller, space: str, connect: Connect, site: SiteProcess, token: str,
     started: Callable[[FaultApp], FaultApp],

@@ -10,7 +10,7 @@ import pytest
 
 from tests.faults.apps import Echo
 from tests.faults.lasting import Returning
-from tests.faults.looking import ending, every_mode, steps, text_of, wait_connected
+from tests.faults.looking import ending, some_modes, steps, text_of, wait_connected
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess, wait_until
 
@@ -38,7 +38,7 @@ def mortals(site: SiteProcess, token: str, started: Started) -> Callable[..., Re
     return lambda space, acks: started(Returning(lambda: Mortal(site.url, token), space, acks=acks))
 
 
-@every_mode
+@some_modes
 @pytest.mark.parametrize("acks", [True, False], ids=["acks", "no acks"])
 @pytest.mark.parametrize("attempts", [None, 3, 1])
 def test_the_poison_fails_and_the_next_one_runs(

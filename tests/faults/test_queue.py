@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.looking import ending, every_mode, text_of, wait_connected
+from tests.faults.looking import ending, some_modes, text_of, wait_connected
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -79,7 +79,7 @@ def test_what_waits_too_long_is_told_so_whether_an_app_is_there_or_not(
     assert text_of(admin.wait_final(admin.submit(empty, "new")["id"])) == "new"
 
 
-@every_mode
+@some_modes
 def test_the_order_of_acceptance_is_the_order_of_work(admin: HttpCaller, space: str, connect: Connect) -> None:
     admin.json("PATCH", f"spaces/{space}", json={"queue_when_offline": True})
     prompts = [f"prompt {number}" for number in range(20)]

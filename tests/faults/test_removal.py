@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.looking import ending, every_mode, text_of, wait_connected
+from tests.faults.looking import ending, some_modes, text_of, wait_connected
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -23,7 +23,7 @@ def new_token(admin: HttpCaller, **more: Any) -> dict[str, Any]:
     return made
 
 
-@every_mode
+@some_modes
 def test_revoking_a_token_cuts_its_connection_and_frees_the_space(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, started: Started
 ) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults.apps import FaultApp, Never
-from tests.faults.looking import every_mode, text_of, wait_connected, wait_status
+from tests.faults.looking import some_modes, text_of, wait_connected, wait_status
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -18,7 +18,7 @@ def claim(request: dict[str, Any]) -> list[dict[str, str]]:
     return [{"request_id": request["request_id"], "attempt_id": request["attempt_id"]}]
 
 
-@every_mode
+@some_modes
 def test_accepted_then_duplicate(admin: HttpCaller, space: str, connect: Connect) -> None:
     app = connect(Never)
     admin.submit(space, "hello")
@@ -129,7 +129,7 @@ def test_after_the_deadline_it_is_already_final(admin: HttpCaller, connect: Conn
     assert app.answer(request, "late") == "already_final"
 
 
-@every_mode
+@some_modes
 def test_a_result_sent_again_after_the_reconnect_is_taken_once(
     site: SiteProcess, admin: HttpCaller, space: str, token: str, connect: Connect, started: Started
 ) -> None:

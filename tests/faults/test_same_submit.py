@@ -11,7 +11,7 @@ import pytest
 
 from tests.faults.apps import Echo, FaultApp
 from tests.faults.filer import Scene, taken
-from tests.faults.looking import SOME_MODES, every_mode, text_of
+from tests.faults.looking import SOME_MODES, some_modes, text_of
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -37,7 +37,7 @@ def settled(caller: HttpCaller, space: str, key: str) -> Any:
     raise AssertionError("in progress for ever")
 
 
-@every_mode
+@some_modes
 def test_many_at_once_make_one_request(site: SiteProcess, admin: HttpCaller, space: str, connect: Connect) -> None:
     app = connect(Echo)
     token = admin.make_token(scopes=("api",))

@@ -15,7 +15,7 @@ import websocket
 
 from tests.faults.conftest import Logs
 from tests.faults.filer import Answer, RawHttp, Scene
-from tests.faults.looking import MODES, wait_connected
+from tests.faults.looking import SOME_MODES, wait_connected
 from tests.faults.peers import (
     BOUNDS,
     HEAD,
@@ -38,7 +38,7 @@ from tests.site_process import SiteProcess, wait_until
 
 Open = Callable[..., RawHttp]
 
-each_mode = pytest.mark.parametrize("mode", MODES)
+each_mode = pytest.mark.parametrize("mode", SOME_MODES)
 keeps_connections = pytest.mark.parametrize("mode", ["eventlet", "gevent"])  # Werkzeug answers one request each
 FILE_BYTES = 8_000_000
 
