@@ -92,4 +92,4 @@ def _body(status: int, code: str, message: str, details: object) -> Response:
 
 def _seconds_to_reset() -> float:
     limit = limiter.current_limit
-    return max(1.0, limit.reset_at - time.time()) if limit else 1.0
+    return max(1.0, math.floor(limit.reset_at - time.time())) if limit else 1.0
