@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def say(*words: object) -> None:
         print(*words, flush=True)
 
 
-class Seat:
+class Seat(ABC):
     """One space and whoever serves it now. ``acts`` names the methods that churn may call while it holds ``busy``."""
 
     acts: tuple[str, ...] = ()
@@ -42,13 +43,13 @@ class Seat:
         self.busy = threading.Lock()
         self._never = threading.Event()
 
+    @abstractmethod
     def sit_down(self) -> None:
         """Begin to serve the space."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stand_up(self) -> None:
         """Say goodbye."""
-        raise NotImplementedError
 
     def look(self) -> None:
         """Come back if the connection is gone and nothing else brings it back."""
