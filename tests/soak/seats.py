@@ -51,6 +51,7 @@ class Seat(ABC):
     def stand_up(self) -> None:
         """Say goodbye."""
 
+    @abstractmethod
     def look(self) -> None:
         """Come back if the connection is gone and nothing else brings it back."""
 
@@ -93,6 +94,9 @@ class PackageSeat(Seat):
     """Served with our package, which comes back by itself and claims what it had in hand."""
 
     acts = ("cut", "leave", "newcomer")
+
+    def look(self) -> None:
+        """The package comes back by itself."""
 
     def sit_down(self) -> None:
         """Run an app in a thread, and wait until it is registered."""
