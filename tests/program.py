@@ -33,7 +33,7 @@ class Program:
             raise AssertionError(f"{error}\n--- printed by {self.process.args!r}:\n{self.output()}") from None
         return self.output()
 
-    def wait_exit(self, seconds: float = 90.0) -> int:
+    def wait_exit(self, seconds: float = 20.0) -> int:
         """Wait until it has ended by itself and return its exit status."""
         try:
             return self.process.wait(seconds)
