@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.http_caller import HttpCaller
+from tests.postgres import start_or_skip
 from tests.site_process import SiteProcess, wait_until
 from tests.soak.measuring import Process
 
@@ -32,8 +33,10 @@ SOME_MODES = (EVENTLET, in_long(GEVENT), in_long(THREADING))
 #: Sites that run in each mode; the others run in the mode of the test run.
 every_mode = pytest.mark.parametrize("site", MODES, indirect=True)
 some_modes = pytest.mark.parametrize("site", SOME_MODES, indirect=True)
-#: Where only real threads come between two steps.
-with_threads = pytest.mark.parametrize("site", [EVENTLET, in_long(GEVENT), THREADING], indirect=True)
+#: The default mode on a database where others come between two statements: SQLite in one process lets nobody in.
+POSTGRES = "eventlet on PostgreSQL"
+#: Where others can come between two steps: real threads, and a database that is somewhere else.
+interleaved = pytest.mark.parametrize("site", [EVENTLET, in_long(GEVENT), THREADING, POSTGRES], indirect=True)
 
 SHORT_TIMES = {
     "SPACES_GRACE": GRACE,
@@ -49,10 +52,20 @@ def sites_in_modes(folders: pytest.TempPathFactory, **settings: Any) -> Iterator
     running: dict[str | None, SiteProcess] = {}
     with ExitStack() as stack:
 
+        def start(mode: str | None) -> SiteProcess:
+            folder = folders.mktemp("site")
+            if mode != POSTGRES:
+                return stack.enter_context(SiteProcess(folder, async_mode=mode, **settings))
+            server = start_or_skip()
+            stack.callback(server.stop)
+            database = server.bare_url(server.make_database())
+            return stack.enter_context(
+                SiteProcess(folder, async_mode=EVENTLET, **settings, SPACES_DATABASE_URL=database)
+            )
+
         def in_mode(mode: str | None) -> SiteProcess:
             if mode not in running:
-                folder = folders.mktemp(f"site-{mode or 'default'}")
-                running[mode] = stack.enter_context(SiteProcess(folder, async_mode=mode, **settings))
+                running[mode] = start(mode)
             return running[mode]
 
         yield in_mode

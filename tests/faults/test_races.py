@@ -1,8 +1,8 @@
 """Two things at the same moment: exactly one happens, and everybody is told the same.
 
 The two start in threads of their own. Which one is to start later, and by how much, follows from who won before, so
-that both keep winning and the moments stay close. The site runs in every mode: only with real threads are its guards
-put to the test.
+that both keep winning and the moments stay close. The site runs in every mode and on PostgreSQL: only real threads, or
+a database that lets others in between, put its guards to the test.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import pytest
 from socketio.exceptions import SocketIOError
 
 from tests.faults.apps import Echo, FaultApp, Never
-from tests.faults.looking import SHORT_TIMES, ending, sites_in_modes, text_of, with_threads
+from tests.faults.looking import SHORT_TIMES, ending, interleaved, sites_in_modes, text_of
 from tests.http_caller import HttpCaller
 from tests.site_process import SiteProcess
 
@@ -93,7 +93,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str | 
         yield in_mode
 
 
-@with_threads
+@interleaved
 @many
 def test_cancel_against_result(
     site: SiteProcess, admin: HttpCaller, space: str, connect: Connect, race: Race, count: int
@@ -115,7 +115,7 @@ def test_cancel_against_result(
     assert set(race.won) == {"completed", "cancelled"}, race.won
 
 
-@with_threads
+@interleaved
 @many
 def test_deadline_against_result(
     site: SiteProcess, admin: HttpCaller, started: Started, dice: random.Random, count: int
@@ -152,7 +152,7 @@ def up_to_the_deadline(app: Never, user: HttpCaller, space: str, dice: random.Ra
     return won
 
 
-@with_threads
+@interleaved
 @many
 @pytest.mark.parametrize("claims", [True, False], ids=["claiming", "forgetful"])
 def test_disconnect_against_result(
@@ -198,7 +198,7 @@ def forget(app: FaultApp, space: str, request: dict[str, Any], user: HttpCaller)
     return False
 
 
-@with_threads
+@interleaved
 @many
 def test_cancel_against_hand_over(site: SiteProcess, space: str, connect: Connect, race: Race, count: int) -> None:
     """It is cancelled either way; the app has heard of it either never, or of its cancel too."""
@@ -218,7 +218,7 @@ def test_cancel_against_hand_over(site: SiteProcess, space: str, connect: Connec
     assert set(race.won) == {"handed over", "cancelled"}, race.won
 
 
-@with_threads
+@interleaved
 @many
 def test_simultaneous_registrations(
     site: SiteProcess, admin: HttpCaller, started: Started, dice: random.Random, count: int
