@@ -53,12 +53,13 @@ class Program:
             seat.stand_up()
 
     def _churn(self) -> None:
-        """Let a random app do something random, again and again."""
+        """Let a random app do something, again and again: each act once in a random order, before any comes again."""
+        left: list[str] = []
         while not self._over.wait(self._pause * self._luck.uniform(0.5, 1.5)):
             if self._churns.is_set():
                 seat = self._luck.choice(self._seats)
-                act = self._luck.choice(seat.acts)
-                self._do(seat, act)
+                left = left or self._luck.sample(seat.acts, len(seat.acts))
+                self._do(seat, left.pop())
 
     def _do(self, seat: Seat, act: str) -> None:
         try:
