@@ -6,7 +6,7 @@ PYTHON ?= python3
 HOST ?= http://localhost:5001
 MINUTES ?= 10
 # Most tests wait for other processes, so a few more than the cores finish sooner.
-TEST_PROCESSES ?= 3
+TEST_PROCESSES ?= 4
 BIN := .venv/bin
 RUN_STAMP := .venv/.ready-to-run
 DEV_STAMP := .venv/.ready-to-test
