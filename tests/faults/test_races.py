@@ -1,8 +1,8 @@
 """Two things at the same moment: exactly one happens, and everybody is told the same.
 
 The two start in threads of their own. Which one is to start later, and by how much, follows from who won before, so
-that both keep winning and the moments stay close. The site runs in every mode and on PostgreSQL: only real threads, or
-a database that lets others in between, put its guards to the test.
+that both keep winning and the moments stay close. The site runs in every mode and on PostgreSQL. In one process the
+manager lets one at a time into a space; the store's own guards are put to the test in ``tests/contract``.
 """
 
 from __future__ import annotations
